@@ -1,0 +1,227 @@
+"""The seams: what an exporter, a precision, a store and a registry must do to be one.
+
+Requests and results of the isolated stages are here too, since both sides of the process boundary
+need them. Paths in them are inside the child's scratch folder or read-only inputs.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import Field
+
+from slipway.artifacts import ArtifactRef, Value
+from slipway.reports import (
+    BenchmarkConditions,
+    BenchmarkReport,
+    Finding,
+    RegisteredVersion,
+    ScaleAudit,
+    Status,
+    TensorInfo,
+)
+from slipway.specs import (
+    BenchmarkSpec,
+    BudgetSpec,
+    Fp16Spec,
+    Fp32Spec,
+    Int8DynamicSpec,
+    Int8StaticSpec,
+    Metric,
+    ParitySpec,
+    Precision,
+    SourceSpec,
+    TensorSpec,
+)
+
+AnyPrecisionSpec = Fp32Spec | Fp16Spec | Int8DynamicSpec | Int8StaticSpec
+
+
+class ExportRequest(Value):
+    """What an exporter is given: verified local files and the part of the spec that it reads."""
+
+    source: SourceSpec
+    path: Path = Field(description="The source file, already checked against its digest.")
+    factory_path: Path | None = Field(default=None, description="The factory's file, if a file.")
+    inputs: dict[str, TensorSpec] = Field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    opset: int = 18
+    golden_inputs: Path | None = None
+    sample_data: Path | None = Field(
+        default=None, description="Data that input names and dtypes may be inferred from."
+    )
+    labels: str = "label"
+    seed: int = 0
+
+
+class ExportResult(Value):
+    """What an exporter leaves in its scratch folder."""
+
+    model: Path = Field(description="model.onnx; external data beside it.")
+    golden: Path = Field(description="The golden set, as `GoldenSet.save` writes it.")
+    route: str
+    opset: int
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    golden_batch_sizes: tuple[int, ...]
+    tools: dict[str, str]
+    findings: tuple[Finding, ...] = ()
+
+
+class Exporter(Protocol):
+    """Loads a source safely, records the golden set from it, and converts it to ONNX.
+
+    Raises:
+        UnreadableModel, UntrustedSource, ExportFailed, DataError, EnvironmentMissing.
+    """
+
+    def __call__(self, request: ExportRequest, scratch: Path) -> ExportResult:
+        """Export; files are written inside `scratch` only."""
+        ...
+
+
+class ConvertRequest(Value):
+    """What a precision converter is given."""
+
+    precision: Precision
+    model: Path
+    options: AnyPrecisionSpec = Field(description="The precision's part of the spec.")
+    calibration: Path | None = None
+
+
+class ConvertResult(Value):
+    """A converted model, or a reason why this precision does not apply or came out unusable."""
+
+    status: Status
+    reason: str | None = None
+    model: Path | None = None
+    scales: ScaleAudit | None = None
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    tools: dict[str, str] = Field(default_factory=dict)
+
+
+class Converter(Protocol):
+    """Makes one precision from an fp32 ONNX model, writing inside `scratch` only."""
+
+    def __call__(self, request: ConvertRequest, scratch: Path) -> ConvertResult:
+        """Convert. A precision that does not apply is `skipped` with the reason, not an error."""
+        ...
+
+
+class ValidateRequest(Value):
+    """What validation is given: a variant, the golden set, and how it is judged."""
+
+    precision: Precision
+    model: Path
+    golden: Path
+    parity: ParitySpec
+    budget: BudgetSpec
+    metric: Metric | None = None
+    metric_output: str | None = None
+    evaluation: Path | None = None
+    labels: str = "label"
+    baseline: float | None = Field(default=None, description="The fp32 variant's metric.")
+
+
+class BenchmarkRequest(Value):
+    """What a benchmark is given: the variants, fp32 first, and inputs to run them with."""
+
+    models: dict[Precision, Path]
+    golden: Path = Field(description="Inputs are taken from the golden set, tiled to the batch.")
+    provider: str = "cpu"
+    options: BenchmarkSpec
+
+
+class BenchmarkResult(Value):
+    """What the benchmark's process found."""
+
+    conditions: BenchmarkConditions
+    rows: tuple[BenchmarkReport, ...]
+
+
+class Store(Protocol):
+    """Bytes by digest. Every read re-hashes; nothing half-written is ever visible.
+
+    Errors: `SourceNotFound` for a digest that is not there, `IntegrityError` for bytes that do not
+    have their digest, `StoreUnavailable` for what may pass.
+    """
+
+    uri: str
+
+    def put_file(self, path: Path, *, media_type: str) -> ArtifactRef:
+        """Store a file's bytes; storing the same bytes again is cheap and changes nothing."""
+        ...
+
+    def put_bytes(self, data: bytes, *, media_type: str) -> ArtifactRef:
+        """Store bytes from memory."""
+        ...
+
+    def fetch_file(self, digest: str, target: Path) -> None:
+        """Copy bytes to a new file at `target`, hashing while copying; never a link.
+
+        On a mismatch nothing is left at `target`.
+        """
+        ...
+
+    def read_bytes(self, digest: str) -> bytes:
+        """The bytes, hashed after reading; for small things such as tree manifests."""
+        ...
+
+    def contains(self, digest: str) -> bool:
+        """Whether the bytes are there; does not read them."""
+        ...
+
+    def digests(self) -> Iterator[str]:
+        """All digests, in no order."""
+        ...
+
+    def delete(self, digest: str) -> None:
+        """Forget the bytes; forgetting what is not there is fine."""
+        ...
+
+
+class Registration(Value):
+    """What a registry records about one bundle."""
+
+    name: str
+    bundle: Path = Field(description="The unpacked bundle, with its MLmodel file.")
+    bundle_digest: str
+    bundle_uri: str
+    alias: str | None = None
+    description: str = ""
+    tags: dict[str, str] = Field(default_factory=dict)
+    params: dict[str, str] = Field(default_factory=dict)
+    metrics: dict[str, float] = Field(default_factory=dict)
+    evidence: tuple[Path, ...] = Field(
+        default=(), description="Files shown beside the version, such as the HTML report."
+    )
+
+
+class Registry(Protocol):
+    """Names, versions and aliases. Registration is exactly-once by bundle digest.
+
+    Errors: `RegistryUnavailable` for what may pass, `SourceNotFound` for an unknown name, version
+    or alias, `RequestError` for a name that the registry cannot hold.
+    """
+
+    uri: str
+
+    def register(self, registration: Registration) -> RegisteredVersion:
+        """Make a version for the bundle, or find the one that is there; then set the alias."""
+        ...
+
+    def find(self, name: str, bundle_digest: str) -> RegisteredVersion | None:
+        """The version that carries this digest; the smallest one if there are several."""
+        ...
+
+    def resolve(self, name: str, alias: str) -> RegisteredVersion:
+        """The version that an alias points to."""
+        ...
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version."""
+        ...
+
+    def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
+        """All versions, oldest first; none for an unknown name."""
+        ...

@@ -1,0 +1,294 @@
+"""What was found: frozen JSON values, with the conditions that decided them.
+
+No judgement is made here; numbers that are not finite are None, since JSON has no NaN.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from slipway.artifacts import ArtifactRef, Digest, Value
+from slipway.specs import DType, Metric, Precision, Tolerance
+
+Status = Literal["passed", "failed", "skipped"]
+Verdict = Literal["baseline", "faster", "slower", "no difference"]
+
+
+class TensorInfo(Value):
+    """An input or output of a model: a dimension is a size, a name, or None when unknown."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int | str | None, ...]
+
+
+class Finding(Value):
+    """One thing noticed: a stable code for scripts, a sentence for people, and the place."""
+
+    level: Literal["error", "warning"]
+    code: str
+    message: str
+    place: str | None = None
+
+
+class ExportReport(Value):
+    """The exported model with its recorded golden set."""
+
+    model: ArtifactRef
+    golden: ArtifactRef
+    framework: str
+    route: str = Field(description="Which converter made it, such as `torch.onnx dynamo`.")
+    opset: int
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    golden_batch_sizes: tuple[int, ...]
+    tools: dict[str, str] = Field(description="Versions of what decides the bytes.")
+    findings: tuple[Finding, ...] = ()
+
+
+class CheckReport(Value):
+    """What the static rules and the checker said of one model."""
+
+    passed: bool
+    findings: tuple[Finding, ...] = ()
+    opset: int | None = None
+    ir_version: int | None = None
+    operators: dict[str, int] = Field(default_factory=dict, description="Count by operator.")
+    size_bytes: int = 0
+
+
+class OutputParity(Value):
+    """How one output compares with the source model's, over all golden cases."""
+
+    output: str
+    passed: bool
+    max_abs_error: float | None = Field(description="None where an output is not finite.")
+    max_rel_error: float | None
+    worst_index: tuple[int, ...] = Field(default=(), description="Where the largest excess is.")
+    worst_case: int = Field(default=0, description="Index of the golden case with it.")
+    expected: float | str | None = Field(default=None, description="The source's value there.")
+    actual: float | str | None = Field(default=None, description="The candidate's value there.")
+    cosine: float | None = Field(default=None, description="Cosine similarity, flattened.")
+    relative_l2: float | None = Field(default=None, description="|candidate - source| / |source|.")
+    label_agreement: float | None = Field(
+        default=None, description="Share of rows with the same label, for labels and class scores."
+    )
+    smallest_tolerance: float | None = Field(
+        default=None, description="The smallest t that passes as rtol = t, atol = t / 10."
+    )
+    reason: str | None = None
+
+
+class ParityReport(Value):
+    """Whether outputs agree with the golden set within a tolerance."""
+
+    passed: bool
+    tolerance: Tolerance
+    outputs: tuple[OutputParity, ...]
+    cases: int = Field(description="Golden cases compared.")
+    samples: int = Field(description="Rows compared.")
+
+    @property
+    def worst(self) -> OutputParity:
+        """The output that fails, or else the one with the largest absolute error."""
+        return max(
+            self.outputs,
+            key=lambda o: (not o.passed, o.max_abs_error is None, o.max_abs_error or 0.0),
+        )
+
+
+class MetricReport(Value):
+    """The task metric on labelled data, beside its baseline's."""
+
+    passed: bool
+    name: Metric
+    value: float | None
+    baseline: float | None
+    drop: float | None = Field(description="How much worse than the baseline; negative is better.")
+    budget: float
+    samples: int
+
+
+class ScaleAudit(Value):
+    """What the audit of quantization scales found."""
+
+    passed: bool
+    tensors: int = Field(description="Scales looked at.")
+    findings: tuple[Finding, ...] = ()
+
+
+class ConversionReport(Value):
+    """One precision made from the exported model, or why not."""
+
+    precision: Precision
+    status: Status
+    reason: str | None = None
+    model: ArtifactRef | None = None
+    scales: ScaleAudit | None = None
+    settings: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="The choices that decided the bytes."
+    )
+    tools: dict[str, str] = Field(default_factory=dict)
+
+
+class ValidationReport(Value):
+    """Check, parity and metric of one variant, and the verdict over them."""
+
+    precision: Precision
+    passed: bool
+    reason: str | None = None
+    check: CheckReport
+    parity: ParityReport | None = None
+    metric: MetricReport | None = None
+
+
+class Estimate(Value):
+    """A percentile with its confidence interval, in milliseconds; None where not estimable."""
+
+    value_ms: float | None
+    low_ms: float | None
+    high_ms: float | None
+
+
+class BenchmarkReport(Value):
+    """One variant on one provider at one batch size, measured interleaved with its baseline."""
+
+    precision: Precision
+    provider: str
+    batch_size: int
+    queries: int
+    p50: Estimate
+    p95: Estimate
+    p99: Estimate
+    throughput: float = Field(description="Samples per second, single stream.")
+    ratio: float | None = Field(
+        default=None, description="Median of paired latency ratios to fp32; below 1 is faster."
+    )
+    ratio_interval: tuple[float, float] | None = None
+    verdict: Verdict
+    meets_slo: bool | None = None
+    noisy: bool = Field(default=False, description="Whether other load disturbed the window.")
+
+
+class BenchmarkConditions(Value):
+    """What a latency depends on beside the model."""
+
+    host: str
+    cpu: str
+    cores: int
+    intra_op_threads: int
+    onnxruntime: str
+    confidence: float
+    load_average: float
+    steal_percent: float | None
+    graph_optimization: str = "all"
+
+
+class BenchmarkSuite(Value):
+    """All variants on one provider, taken in one interleaved session."""
+
+    provider: str
+    conditions: BenchmarkConditions
+    rows: tuple[BenchmarkReport, ...]
+
+
+class VariantReport(Value):
+    """Everything about one precision, gathered."""
+
+    precision: Precision
+    status: Status
+    required: bool
+    reason: str | None = None
+    model: ArtifactRef | None = None
+    conversion: ConversionReport
+    validation: ValidationReport | None = None
+    benchmarks: tuple[BenchmarkReport, ...] = ()
+
+
+class ReplayedVariant(Value):
+    """One variant of a bundle, loaded and run on the golden set."""
+
+    precision: Precision
+    passed: bool
+    reason: str | None = None
+    max_abs_error: float | None = None
+
+
+class SelftestReport(Value):
+    """Whether every variant of a bundle loads and repeats its recorded answers."""
+
+    passed: bool
+    variants: tuple[ReplayedVariant, ...]
+
+
+class VerifyReport(Value):
+    """Whether a bundle's files are those that its manifest lists."""
+
+    passed: bool
+    digest: Digest | None
+    files: int
+    findings: tuple[Finding, ...] = ()
+
+
+class Evidence(Value):
+    """The part of a release that goes into its bundle: what was found of every variant."""
+
+    name: str
+    framework: str
+    export: ExportReport
+    variants: tuple[VariantReport, ...]
+    suites: tuple[BenchmarkSuite, ...] = ()
+    selected: dict[str, Precision] = Field(
+        default_factory=dict, description="The best variant per provider under the budgets."
+    )
+    passed: bool
+    failures: tuple[str, ...] = ()
+
+
+class Provenance(Value):
+    """Where a bundle comes from: nothing that changes when the same is made again."""
+
+    source_digest: Digest
+    data_digests: dict[str, Digest]
+    spec_digest: Digest
+    tools: dict[str, str]
+    python: str
+    platform: str
+
+
+class BundleReport(Value):
+    """A sealed bundle: where it is unpacked, its stored tree, and its identity."""
+
+    path: str
+    digest: Digest
+    ref: ArtifactRef
+    report: str = Field(description="Path of the HTML report inside the unpacked bundle.")
+
+
+class RegisteredVersion(Value):
+    """One version in a registry that carries a bundle's digest."""
+
+    name: str
+    version: int
+    bundle_digest: Digest
+    alias: str | None = None
+    url: str | None = Field(default=None, description="Page of the version, where there is one.")
+    created: bool = Field(default=False, description="Whether this call made it.")
+
+
+class CacheReport(Value):
+    """How much of a run came from the cache."""
+
+    hits: int
+    misses: int
+
+
+class ReleaseReport(Value):
+    """What a release came to."""
+
+    name: str
+    passed: bool
+    evidence: Evidence
+    bundle: BundleReport | None = None
+    registered: RegisteredVersion | None = None
+    cache: CacheReport = CacheReport(hits=0, misses=0)

@@ -1,0 +1,56 @@
+"""Samples made to fit a model's inputs: names, dtypes, shapes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from slipway.errors import DataError
+from slipway.reports import TensorInfo
+from slipway.samples.arrays import Array, Samples
+
+
+def fit_inputs(inputs: Sequence[TensorInfo], samples: Samples) -> dict[str, Array]:
+    """The arrays that a model's inputs need, cast without loss of kind and reshaped.
+
+    A flat column of n values becomes (n, 1) where the input has two dimensions. Numbers are cast
+    to the input's number type where that loses no whole numbers; strings stay strings.
+
+    Raises:
+        DataError: naming the input, what it needs and what was given.
+    """
+    return {tensor.name: _fit(tensor, samples[tensor.name]) for tensor in inputs}
+
+
+def _fit(tensor: TensorInfo, array: Array) -> Array:
+    rank = len(tensor.shape)
+    if array.ndim == 1 and rank == 2:  # noqa: PLR2004 - a column of a table
+        array = array[:, np.newaxis]
+    if array.ndim != rank or any(
+        isinstance(want, int) and want != have
+        for want, have in zip(tensor.shape[1:], array.shape[1:], strict=False)
+    ):
+        raise DataError(
+            f"{tensor.name} has shape {list(array.shape)}, the model takes "
+            f"[{', '.join(str(size) for size in tensor.shape)}]"
+        )
+    return _cast(tensor, array)
+
+
+def _cast(tensor: TensorInfo, array: Array) -> Array:
+    if tensor.dtype == "string":
+        if array.dtype.kind not in "US":
+            raise DataError(f"{tensor.name} holds {array.dtype}, the model takes strings")
+        return array.astype(object)
+    target = np.dtype(tensor.dtype)
+    if array.dtype == target:
+        return array
+    if array.dtype.kind in "US" or (target.kind in "iub" and array.dtype.kind == "f"):
+        raise DataError(f"{tensor.name} holds {array.dtype}, the model takes {tensor.dtype}")
+    if target.kind in "iu" and array.size:
+        limits = np.iinfo(target)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise DataError(
+                f"{tensor.name} holds values outside {tensor.dtype} "
+                f"({array.min()} to {array.max()})"
+            )
+    return array.astype(target)

@@ -1,0 +1,61 @@
+"""Where things are on this machine: environment variables that start with SLIPWAY_.
+
+What is asked of a model belongs in the spec, never here.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from the environment each time it is made; nothing is cached between makings."""
+
+    model_config = SettingsConfigDict(env_prefix="SLIPWAY_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default=Path("~/.slipway"),
+        description="Folder for everything that has no other place configured.",
+    )
+    store: str | None = Field(
+        default=None,
+        description="Address of the store: a folder or memory://; HOME/store if empty.",
+    )
+    registry: str | None = Field(
+        default=None,
+        description="Address of the registry: an MLflow tracking URI, or memory://; SQLite at "
+        "HOME/mlflow.db if empty.",
+    )
+    timeout_s: float = Field(
+        default=1800.0, gt=0, description="Wall-clock limit of one isolated stage."
+    )
+    memory_limit_bytes: int | None = Field(
+        default=None, gt=0, description="Memory limit of one isolated stage; 85 % of RAM if empty."
+    )
+
+    @cached_property
+    def root(self) -> Path:
+        """The absolute home folder."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def store_uri(self) -> str:
+        """The store's address, with the default filled in."""
+        return self.store or str(self.root / "store")
+
+    @property
+    def registry_uri(self) -> str:
+        """The registry's address, with the default filled in."""
+        return self.registry or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def results(self) -> Path:
+        """Folder of cached task results (JSON)."""
+        return self.root / "results"
+
+    @property
+    def bundles(self) -> Path:
+        """Folder of unpacked bundles."""
+        return self.root / "bundles"

@@ -1,0 +1,444 @@
+"""What is asked: the release spec, as YAML, as a form in the Prefect UI, or in Python.
+
+Every default is stated here and nowhere else. No work is done on models here.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from slipway.artifacts import Digest, Value
+from slipway.errors import SourceNotFound, SpecError
+
+Framework = Literal["pytorch", "sklearn"]
+Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
+CalibrationMethod = Literal["minmax", "percentile", "entropy"]
+Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
+DType = Literal[
+    "float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool", "string"
+]
+
+FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
+
+
+class TensorSpec(Value):
+    """Name, type and shape of one input: a number is a fixed size, a name a dynamic dimension."""
+
+    dtype: DType = Field(default="float32", description="Element type.")
+    shape: tuple[int | str, ...] = Field(
+        description="Sizes; a name such as `batch` is a dynamic dimension.",
+        examples=[["batch", 3, 224, 224]],
+    )
+
+    @field_validator("shape")
+    @classmethod
+    def _sizes_are_positive(cls, shape: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        for size in shape:
+            if isinstance(size, int) and size <= 0:
+                raise ValueError(f"a fixed size must be positive, not {size}; name a dynamic one")
+        return shape
+
+
+class SourceSpec(Value):
+    """The trained model: which framework made it and where its file is."""
+
+    framework: Framework = Field(description="The framework that trained the model.")
+    uri: str = Field(
+        description="Path or file:// address of the model file: .pt2, .safetensors or .pt "
+        "(state dict, with a factory) for pytorch; .skops, or a trusted .joblib, for sklearn.",
+        examples=["model.pt2"],
+    )
+    factory: str | None = Field(
+        default=None,
+        description="What builds the module that a state dict is loaded into: "
+        "`package.module:callable`, or `file.py:callable` beside the spec. It is code, "
+        "named by you, and runs isolated.",
+        examples=["model.py:build"],
+    )
+    factory_arguments: dict[str, Any] = Field(
+        default_factory=dict, description="Keyword arguments for the factory, as JSON."
+    )
+    trusted: bool = Field(
+        default=False,
+        description="Allow a format that can run code when loaded (pickle, joblib). "
+        "Needs `sha256` as well.",
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-fA-F]{64}$",
+        description="SHA-256 of the file, checked before it is opened.",
+    )
+
+    @property
+    def digest(self) -> Digest | None:
+        """The expected digest in our notation, where the spec gives one."""
+        return f"sha256:{self.sha256.lower()}" if self.sha256 else None
+
+    @model_validator(mode="after")
+    def _trust_names_its_bytes(self) -> Self:
+        if self.trusted and not self.sha256:
+            raise ValueError(
+                "trusted: true needs sha256, so that trust is in these bytes alone; "
+                "`sha256sum FILE` prints it"
+            )
+        return self
+
+
+class DataSpec(Value):
+    """The data files: npz without pickles, a folder of npy files, or parquet."""
+
+    golden: str | None = Field(
+        default=None,
+        description="Inputs for parity, arrays named after the inputs. Made up when absent.",
+    )
+    calibration: str | None = Field(
+        default=None, description="Inputs that INT8 ranges are found from; never the evaluation's."
+    )
+    evaluation: str | None = Field(
+        default=None, description="Inputs and labels that the task metric is computed on."
+    )
+    labels: str = Field(default="label", description="Name of the label array or column.")
+
+
+class PrecisionSpec(Value):
+    """What every precision has."""
+
+    required: bool = Field(
+        default=False, description="Fail the whole release when this variant fails."
+    )
+
+
+class Fp32Spec(PrecisionSpec):
+    """The exported model as it is; every other variant is compared with it."""
+
+    required: bool = Field(default=True, description="Fail the whole release when it fails.")
+
+
+class Fp16Spec(PrecisionSpec):
+    """Half precision weights and activations; for GPUs, since CPUs compute it in float32."""
+
+    keep_io_types: bool = Field(
+        default=True, description="Keep float32 inputs and outputs, casting inside."
+    )
+
+
+class Int8DynamicSpec(PrecisionSpec):
+    """INT8 weights, activation ranges found at run time; MatMul and Gemm, never Conv."""
+
+    per_channel: bool = Field(default=True, description="One weight scale per output channel.")
+
+
+class Int8StaticSpec(PrecisionSpec):
+    """INT8 weights and activations in QDQ form, ranges found from calibration data."""
+
+    method: CalibrationMethod = Field(
+        default="minmax", description="How an activation's range is found from its values."
+    )
+    samples: int = Field(
+        default=256, ge=1, description="How many calibration samples are used at most."
+    )
+    per_channel: bool = Field(default=True, description="One weight scale per output channel.")
+    percentile: float = Field(
+        default=99.999, gt=50, le=100, description="What `percentile` keeps, in percent."
+    )
+
+
+class PrecisionsSpec(Value):
+    """Which variants to make; `{}` takes that precision's defaults."""
+
+    fp32: Fp32Spec = Field(default_factory=Fp32Spec, description="The exported model; always made.")
+    fp16: Fp16Spec | None = Field(default=None, description="Half precision.")
+    int8_dynamic: Int8DynamicSpec | None = Field(
+        default=None, alias="int8-dynamic", description="Dynamic INT8."
+    )
+    int8_static: Int8StaticSpec | None = Field(
+        default=None, alias="int8-static", description="Static INT8; needs calibration data."
+    )
+
+    def asked(self) -> dict[Precision, PrecisionSpec]:
+        """The precisions asked for, in the order of `PRECISIONS`."""
+        by_name: dict[Precision, PrecisionSpec | None] = {
+            "fp32": self.fp32,
+            "fp16": self.fp16,
+            "int8-dynamic": self.int8_dynamic,
+            "int8-static": self.int8_static,
+        }
+        return {name: spec for name, spec in by_name.items() if spec is not None}
+
+
+class Tolerance(Value):
+    """An output passes where |candidate - reference| <= atol + rtol * |reference|, everywhere."""
+
+    rtol: float = Field(default=1e-4, ge=0, description="Relative part.")
+    atol: float = Field(default=1e-5, ge=0, description="Absolute part.")
+
+
+class ParitySpec(Value):
+    """Tolerances by precision; INT8 is judged by the task metric where there is one."""
+
+    fp32: Tolerance = Field(default_factory=Tolerance, description="For the exported model.")
+    fp16: Tolerance = Field(
+        default_factory=lambda: Tolerance(rtol=1e-2, atol=1e-2), description="For half precision."
+    )
+    label_agreement: float = Field(
+        default=0.99,
+        ge=0,
+        le=1,
+        description="Share of golden rows whose label must agree, for classifiers and for INT8 "
+        "without labelled data.",
+    )
+    int8_relative_error: float = Field(
+        default=0.1,
+        gt=0,
+        description="Without labelled data, the largest relative L2 error of an INT8 variant.",
+    )
+
+    def for_precision(self, precision: Precision) -> Tolerance:
+        """The tolerance that applies to a precision's raw outputs."""
+        return self.fp32 if precision == "fp32" else self.fp16
+
+
+class BudgetSpec(Value):
+    """What a variant may cost."""
+
+    metric_drop: float = Field(
+        default=0.01,
+        ge=0,
+        description="How much worse the task metric may be than the fp32 variant's, in the "
+        "metric's own unit.",
+    )
+
+
+class BenchmarkSpec(Value):
+    """Where and how variants are measured."""
+
+    providers: tuple[Literal["cpu"], ...] = Field(
+        default=("cpu",), description="Execution providers to measure on."
+    )
+    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(1,), min_length=1, description="Batch sizes to measure."
+    )
+    intra_op_threads: int | None = Field(
+        default=None, ge=1, description="Threads inside an operator; all allotted cores if empty."
+    )
+    queries: int = Field(
+        default=700,
+        ge=20,
+        description="Queries per variant and batch size. A p99 needs 662; with fewer it is "
+        "reported as not estimable.",
+    )
+    max_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        description="Time budget per variant and batch size; fewer queries run if it ends first.",
+    )
+    slo_p99_ms: float | None = Field(
+        default=None, gt=0, description="The p99 latency at batch size 1 that serving needs."
+    )
+    fresh: bool = Field(
+        default=False, description="Measure again even where nothing changed on this machine."
+    )
+
+
+class RegisterSpec(Value):
+    """Where the release is registered."""
+
+    name: Name = Field(description="The registered model's name.")
+    alias: Name | None = Field(
+        default="challenger", description="The alias that will point at the new version."
+    )
+
+
+class ReleaseSpec(Value):
+    """One release: everything that decides it.
+
+    Paths are resolved against the spec's file by `load_spec`; elsewhere against the working
+    directory.
+    """
+
+    name: Name = Field(description="Name of the release, used for folders and run names.")
+    source: SourceSpec = Field(description="The trained model.")
+    inputs: dict[str, TensorSpec] = Field(
+        default_factory=dict,
+        description="The model's inputs, inferred where the framework knows them.",
+    )
+    outputs: tuple[str, ...] = Field(
+        default=(), description="Names for the outputs, in the model's order."
+    )
+    opset: int = Field(default=18, ge=11, description="ONNX opset of the exported model.")
+    data: DataSpec = Field(default_factory=DataSpec, description="Golden and labelled data.")
+    metric: Metric | None = Field(
+        default=None, description="The task metric, computed on the evaluation data."
+    )
+    metric_output: str | None = Field(
+        default=None, description="The output that the metric reads; the fitting one if empty."
+    )
+    precisions: PrecisionsSpec = Field(
+        default_factory=PrecisionsSpec, description="Which variants to make."
+    )
+    parity: ParitySpec = Field(default_factory=ParitySpec, description="How equal outputs must be.")
+    budget: BudgetSpec = Field(default_factory=BudgetSpec, description="What a variant may cost.")
+    benchmark: BenchmarkSpec = Field(
+        default_factory=BenchmarkSpec, description="Where and how variants are measured."
+    )
+    assets: tuple[str, ...] = Field(
+        default=(), description="Files carried in the bundle: label map, tokenizer, statistics."
+    )
+    register_as: RegisterSpec | None = Field(
+        default=None, alias="register", description="Where to register the release, if at all."
+    )
+
+    @model_validator(mode="after")
+    def _what_is_asked_can_be_done(self) -> Self:
+        if self.precisions.int8_static is not None and self.data.calibration is None:
+            raise ValueError(
+                "int8-static needs calibration data: set data.calibration to inputs that the "
+                "model will see, or leave int8-static out"
+            )
+        if self.metric is not None and self.data.evaluation is None:
+            raise ValueError(f"metric: {self.metric} needs data.evaluation, with labels in it")
+        if self.data.calibration is not None and self.data.calibration == self.data.evaluation:
+            raise ValueError(
+                "data.calibration and data.evaluation are the same file: a model calibrated on "
+                "its test data looks better than it is"
+            )
+        return self
+
+    @classmethod
+    def from_mapping(cls, raw: object, *, where: str = "spec") -> "ReleaseSpec":
+        """Validate a parsed spec.
+
+        Raises:
+            SpecError: with one line per mistake: its place, what is wrong, the nearest right name.
+        """
+        if not isinstance(raw, Mapping):
+            raise SpecError(f"{where}: expected a mapping of keys, found {type(raw).__name__}")
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise SpecError(f"{where}: " + "\n".join(_explain(error, cls))) from error
+
+
+PATH_FIELDS = (
+    ("source", "uri"),
+    ("data", "golden"),
+    ("data", "calibration"),
+    ("data", "evaluation"),
+)
+
+
+def load_spec(path: Path) -> ReleaseSpec:
+    """Read a YAML spec; relative paths in it are resolved against its folder.
+
+    Raises:
+        SourceNotFound: when there is no such file.
+        SpecError: when it is no YAML or breaks the schema.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SourceNotFound(f"no spec at {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} cannot be read as text: {error}") from error
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path} is not YAML: {error}") from error
+    if isinstance(raw, dict) and isinstance(raw.get("precisions"), dict):
+        # In YAML, `fp16:` with nothing behind it is an entry; in JSON, null is none.
+        raw["precisions"] = {k: {} if v is None else v for k, v in raw["precisions"].items()}
+    return resolve_paths(ReleaseSpec.from_mapping(raw, where=str(path)), path.resolve().parent)
+
+
+def resolve_paths(spec: ReleaseSpec, folder: Path) -> ReleaseSpec:
+    """A copy of the spec whose relative paths stand on a folder."""
+    raw = spec.model_dump(exclude_unset=True)
+    for section, field in PATH_FIELDS:
+        if raw.get(section, {}).get(field):
+            raw[section][field] = _resolve(raw[section][field], folder)
+    if raw["source"].get("factory"):
+        file, _, name = raw["source"]["factory"].rpartition(":")
+        if file.endswith(".py"):
+            raw["source"]["factory"] = f"{_resolve(file, folder)}:{name}"
+    if raw.get("assets"):
+        raw["assets"] = [_resolve(asset, folder) for asset in raw["assets"]]
+    return ReleaseSpec.model_validate(raw)
+
+
+def local_path(uri: str) -> Path:
+    """The path that a plain path or a file:// address names.
+
+    Raises:
+        SpecError: for any other scheme.
+    """
+    if uri.startswith("file://"):
+        return Path(uri.removeprefix("file://"))
+    if "://" in uri:
+        scheme = uri.split("://", 1)[0]
+        raise SpecError(f"{uri}: no loader for {scheme}:// addresses; give a path or file://")
+    return Path(uri)
+
+
+def _resolve(uri: str, folder: Path) -> str:
+    return uri if "://" in uri else str(folder / uri)
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    lines = []
+    for mistake in error.errors():
+        place = [str(part) for part in mistake["loc"]]
+        dotted = ".".join(place) or "the spec"
+        if mistake["type"] == "extra_forbidden":
+            guess = _nearest_field(model, place)
+            hint = f"; did you mean {guess!r}?" if guess else ""
+            lines.append(f"{dotted}: no such key{hint}")
+        elif mistake["type"] == "missing":
+            lines.append(f"{dotted}: missing")
+        else:
+            message = mistake["msg"].removeprefix("Value error, ")
+            given = mistake["input"]
+            shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
+            lines.append(f"{dotted}: {message}{shown}" if place else message)
+    return lines
+
+
+def _nearest_field(model: type[BaseModel], place: list[str]) -> str | None:
+    """The key that a misspelt one stands nearest to, among those allowed at its place."""
+    for part in place[:-1]:
+        field = next((f for name, f in model.model_fields.items() if part in (name, f.alias)), None)
+        if field is None:
+            return None
+        inner = [
+            arg
+            for arg in (field.annotation, *get_args(field.annotation))
+            if isinstance(arg, type) and issubclass(arg, BaseModel)
+        ]
+        if not inner:
+            return None
+        model = inner[0]
+    names = [field.alias or name for name, field in model.model_fields.items()]
+    matches = difflib.get_close_matches(place[-1], names, n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def is_close_or_better(candidate: float, baseline: float, *, metric: Metric, drop: float) -> bool:
+    """Whether a metric is at most `drop` worse than its baseline; NaN never is."""
+    if math.isnan(candidate):
+        return False
+    worse = candidate - baseline if metric in LOWER_IS_BETTER else baseline - candidate
+    return worse <= drop
