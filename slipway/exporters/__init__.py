@@ -1,0 +1,36 @@
+"""Framework to ONNX: one file and one line of the table each.
+
+`export` is what the isolated child runs. Every exporter loads its source safely, records the golden
+set from the source itself, converts, and leaves a cleaned `model.onnx`. `recording` makes golden
+inputs, `cleaning` makes graphs the same whoever exported them.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Final
+
+from slipway.errors import EnvironmentMissing
+from slipway.protocols import Exporter, ExportRequest, ExportResult
+from slipway.specs import Framework
+
+EXPORTERS: Final[dict[Framework, str]] = {
+    "pytorch": "slipway.exporters.pytorch",
+    "sklearn": "slipway.exporters.sklearn",
+}
+
+
+def export(request: ExportRequest, scratch: Path) -> ExportResult:
+    """Export a source with its framework's exporter.
+
+    Raises:
+        EnvironmentMissing: naming the extra to install when the framework is not there.
+        UntrustedSource, UnreadableModel, ExportFailed, DataError: as the exporter says.
+    """
+    framework = request.source.framework
+    try:
+        exporter: Exporter = importlib.import_module(EXPORTERS[framework]).export
+    except ModuleNotFoundError as error:
+        raise EnvironmentMissing(
+            f"{framework} export needs {error.name!r}: pip install 'slipway[{framework}]'"
+        ) from error
+    return exporter(request, scratch)

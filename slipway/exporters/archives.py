@@ -1,0 +1,126 @@
+"""Which format a file is, told from its bytes, and whether loading it could run code.
+
+Nothing is loaded here: archives are read member by member, within bounds.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+from slipway.errors import UnreadableModel, UntrustedSource
+
+Format = Literal["pt2", "torchscript", "torch-zip", "safetensors", "skops", "pickle-like"]
+
+_MAX_MEMBERS: Final = 200_000
+_MAX_RATIO: Final = 1_000
+_MAX_JSON_BYTES: Final = 256 << 20
+_CODE_MEMBERS: Final = ("custom_obj", "opaque_obj")
+
+
+def sniff(path: Path) -> Format:
+    """The format by content; anything unknown counts as a pickle, the most dangerous.
+
+    Raises:
+        UnreadableModel: when the file is empty or a broken archive.
+    """
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        raise UnreadableModel(f"{path.name} is empty")
+    if head.startswith(b"PK"):
+        return _sniff_zip(path)
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and 0 < length <= path.stat().st_size - 8:
+        return "safetensors"
+    return "pickle-like"
+
+
+def check_pt2(path: Path) -> bytes:
+    """Refuse a .pt2 archive that holds a pickle which loading would execute.
+
+    `torch.export.load` falls back to a full unpickle in two places: weights or constants whose
+    config says `use_pickle`, and sample inputs that the safe loader refuses. Custom objects are
+    pickles too.
+
+    Returns:
+        The sample inputs' bytes, for the caller to prove harmless with torch's safe loader.
+
+    Raises:
+        UntrustedSource: naming the member.
+        UnreadableModel: when the archive is broken or of an older layout.
+    """
+    samples: list[bytes] = []
+    with _open_zip(path) as archive:
+        for info in _members(archive, path):
+            name = info.filename.lower()
+            if any(mark in name for mark in _CODE_MEMBERS):
+                raise UntrustedSource(
+                    f"{path.name} holds {info.filename}, a pickled custom object; export the "
+                    "model without custom objects"
+                )
+            if name.endswith("_config.json"):
+                _refuse_pickled_payloads(archive, info, path)
+            if "/sample_inputs/" in name:
+                samples.append(archive.read(info))
+    return samples[0] if samples else b""
+
+
+def _sniff_zip(path: Path) -> Format:
+    with _open_zip(path) as archive:
+        members = [info.filename for info in _members(archive, path)]
+    leaves = {name.rpartition("/")[2] for name in members}
+    if "schema.json" in members:
+        return "skops"
+    if "archive_format" in leaves:
+        return "pt2"
+    if "serialized_exported_program.json" in leaves:
+        raise UnreadableModel(
+            f"{path.name} was saved by an older torch; load it there and save it again with "
+            "torch.export.save of torch 2.13"
+        )
+    if "data.pkl" in leaves:
+        return "torchscript" if any("/code/" in name for name in members) else "torch-zip"
+    raise UnreadableModel(f"{path.name} is a zip archive, but of no model format")
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise UnreadableModel(f"{path.name} is a broken archive ({error}); truncated?") from error
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[zipfile.ZipInfo]:
+    """The members, refusing what no framework writes: doubles, escapes, bombs."""
+    infos = archive.infolist()
+    if len(infos) > _MAX_MEMBERS:
+        raise UnreadableModel(f"{path.name} has {len(infos)} members; no model has so many")
+    seen: set[str] = set()
+    for info in infos:
+        name = info.filename
+        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            raise UntrustedSource(f"{path.name}: member {name!r} points outside the archive")
+        if name.casefold() in seen:
+            raise UntrustedSource(f"{path.name}: member {name!r} is there twice")
+        seen.add(name.casefold())
+        if info.file_size > _MAX_RATIO * max(info.compress_size, 1):
+            raise UntrustedSource(f"{path.name}: member {name!r} is a decompression bomb")
+        yield info
+
+
+def _refuse_pickled_payloads(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
+    if info.file_size > _MAX_JSON_BYTES:
+        raise UnreadableModel(f"{path.name}: {info.filename} is too large for a config")
+    try:
+        config = json.loads(archive.read(info))
+        payloads = dict(config.get("config", {})).items()
+        pickled = [name for name, payload in payloads if payload.get("use_pickle") is not False]
+    except (ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise UnreadableModel(f"{path.name}: {info.filename} is malformed ({error})") from error
+    if pickled:
+        raise UntrustedSource(
+            f"{path.name}: {pickled[0]} is stored as a pickle, which runs code when loaded; "
+            "save the model without tensor subclasses"
+        )

@@ -1,0 +1,132 @@
+"""Exported graphs made the same whoever and wherever exported them.
+
+Names of dimensions and outputs become those asked for; what carries paths of the exporting machine,
+and so would change the digest, is dropped. Weights are never touched.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import onnx
+
+from slipway.errors import ExportFailed
+from slipway.protocols import ExportRequest, ExportResult
+from slipway.providers.signature import model_inputs, model_outputs
+from slipway.reports import Finding, TensorInfo
+from slipway.samples.golden import GoldenSet
+
+IR_VERSION: Final = 10  # onnx 1.23 would write 14, which onnxruntime 1.31 refuses
+EXTERNAL_DATA_BYTES: Final = 1_500_000_000  # a protobuf ends at 2 GB
+
+
+def clean_model(model: onnx.ModelProto, *, dimensions: Mapping[str, str]) -> None:
+    """Rename symbolic dimensions, drop doc strings, metadata and redundant value infos; in place.
+
+    Args:
+        model: The model; external data may stay unloaded.
+        dimensions: New names for symbolic dimensions, by their present names.
+    """
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    model.doc_string = ""
+    del model.metadata_props[:]
+    for graph in _graphs(model.graph):
+        graph.doc_string = ""
+        del graph.metadata_props[:]
+        _clean_values(graph, dimensions)
+        for node in graph.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+    for function in model.functions:
+        function.doc_string = ""
+        del function.metadata_props[:]
+        for node in function.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+
+
+def finish_export(
+    model_path: Path,
+    golden: GoldenSet,
+    *,
+    request: ExportRequest,
+    scratch: Path,
+    route: str,
+    tools: dict[str, str],
+    findings: Sequence[Finding] = (),
+) -> ExportResult:
+    """Read the finished model's signature, save the golden set, and say what was made.
+
+    Raises:
+        ExportFailed: when the opset or a dynamic dimension is not as asked for.
+    """
+    model = onnx.load(model_path, load_external_data=False)
+    opset = next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
+    if opset != request.opset:
+        raise ExportFailed(
+            f"opset {request.opset} was asked for and {route} wrote opset {opset}; set "
+            f"opset: {opset} in the spec"
+        )
+    inputs = model_inputs(model)
+    _check_dimensions(inputs, request)
+    golden_path = scratch / "golden.npz"
+    golden.save(golden_path)
+    return ExportResult(
+        model=model_path,
+        golden=golden_path,
+        route=route,
+        opset=opset,
+        inputs=inputs,
+        outputs=model_outputs(model),
+        golden_batch_sizes=tuple(_batch(case.inputs.values()) for case in golden.cases),
+        tools=tools,
+        findings=tuple(findings),
+    )
+
+
+def _check_dimensions(inputs: Sequence[TensorInfo], request: ExportRequest) -> None:
+    """A converter may drop a dynamic dimension without a word: hold the graph to the spec."""
+    made = {tensor.name: tensor for tensor in inputs}
+    for name, asked in request.inputs.items():
+        if name not in made:
+            raise ExportFailed(
+                f"input {name} is not in the exported graph; it has {', '.join(made)}. The "
+                "model does not use it, or the converter folded it away"
+            )
+        for axis, (want, have) in enumerate(zip(asked.shape, made[name].shape, strict=False)):
+            if isinstance(want, str) and isinstance(have, int):
+                raise ExportFailed(
+                    f"input {name}: dimension {axis} was asked for as dynamic ({want}), and the "
+                    f"exported graph fixes it at {have}"
+                )
+
+
+def _batch(arrays: Iterable[object]) -> int:
+    return max((len(array) for array in arrays if getattr(array, "ndim", 0)), default=0)  # type: ignore[arg-type]
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _graphs(attribute.g)
+            for inner in attribute.graphs:
+                yield from _graphs(inner)
+
+
+def _clean_values(graph: onnx.GraphProto, dimensions: Mapping[str, str]) -> None:
+    weights = {tensor.name for tensor in graph.initializer}
+    # onnxruntime's quantize_dynamic transposes weights and then fails on their old value infos.
+    kept = [value for value in graph.value_info if value.name not in weights]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+    for tensor in graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.doc_string = ""
+        del value.metadata_props[:]
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in dimensions:
+                dim.dim_param = dimensions[dim.dim_param]

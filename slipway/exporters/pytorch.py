@@ -1,0 +1,319 @@
+"""PyTorch to ONNX through torch.export and the dynamo exporter.
+
+Sources: a `.pt2` program, or weights (safetensors, or a state dict that the safe loader takes) with
+a factory that builds the module.
+"""
+
+import io
+import logging
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import onnx
+import torch
+from torch.utils import _pytree as pytree
+
+from slipway.errors import (
+    DataError,
+    ExportFailed,
+    SpecError,
+    UnreadableModel,
+    UntrustedSource,
+)
+from slipway.exporters.archives import check_pt2, sniff
+from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES, clean_model, finish_export
+from slipway.exporters.factories import build_from_factory
+from slipway.exporters.recording import (
+    as_inputs,
+    golden_cases,
+    golden_samples,
+    record_golden,
+    tool_versions,
+)
+from slipway.protocols import ExportRequest, ExportResult
+from slipway.reports import TensorInfo
+from slipway.samples.arrays import Array
+from slipway.specs import DType
+
+_Loaded = TypeVar("_Loaded")
+
+_DTYPES: Final[dict[torch.dtype, DType]] = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.float16: "float16",
+    torch.int64: "int64",
+    torch.int32: "int32",
+    torch.int16: "int16",
+    torch.int8: "int8",
+    torch.uint8: "uint8",
+    torch.bool: "bool",
+}
+# The exporter has its own lines about a torchvision that nobody asked for.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class _Program:
+    """An exported program and how its flat inputs are called outside."""
+
+    program: torch.export.ExportedProgram
+    inputs: tuple[TensorInfo, ...]
+    dimensions: Mapping[str, str]  # the program's symbols -> names of dimensions
+
+    def run(self, feeds: Mapping[str, Array]) -> Any:  # noqa: ANN401 - any tree of tensors
+        tensors = [torch.from_numpy(np.ascontiguousarray(feeds[i.name])) for i in self.inputs]
+        arguments = pytree.tree_unflatten(tensors, self.program.call_spec.in_spec)
+        positional, keywords = arguments
+        with torch.no_grad():
+            return self.program.module()(*positional, **keywords)
+
+
+def export(request: ExportRequest, scratch: Path) -> ExportResult:
+    """Export a PyTorch source; see `slipway.protocols.Exporter`."""
+    torch.manual_seed(request.seed)
+    loaded = _load(request)
+    program = (
+        _describe(loaded, request)
+        if isinstance(loaded, torch.export.ExportedProgram)
+        else _describe(_trace(loaded, request), request)
+    )
+    cases = golden_cases(program.inputs, golden_samples(request), seed=request.seed)
+    names = _output_names(program, cases[0], request.outputs)
+    golden = record_golden(cases, _as_source(program, names))
+    model_path = _convert(program, names, request, scratch)
+    return finish_export(
+        model_path,
+        golden,
+        request=request,
+        scratch=scratch,
+        route="torch.onnx dynamo",
+        tools=tool_versions("torch", "onnxscript", "onnx"),
+    )
+
+
+def _load(request: ExportRequest) -> torch.export.ExportedProgram | torch.nn.Module:
+    path = request.path
+    kind = sniff(path)
+    if kind == "pt2":
+        _check_sample_inputs(check_pt2(path), path)
+        return _reading(path, lambda: torch.export.load(path))
+    if kind == "safetensors":
+        from safetensors.torch import load_file
+
+        return _fill(build_from_factory(request), _reading(path, lambda: load_file(path)), path)
+    if kind == "torchscript":
+        raise UntrustedSource(
+            f"{path.name} is TorchScript, which can read and write files when run; save the "
+            "model with torch.export.save(program, 'model.pt2')"
+        )
+    if kind == "skops":
+        raise UnreadableModel(f"{path.name} is a scikit-learn model; set framework: sklearn")
+    return _load_pickled(request)
+
+
+def _load_pickled(request: ExportRequest) -> torch.nn.Module:
+    """A torch.save file: a state dict by the safe loader, anything else only when trusted."""
+    path = request.path
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not request.source.trusted:
+            raise UntrustedSource(
+                f"{path.name} is a pickle, which runs code when loaded: save it with "
+                "torch.export.save (.pt2) or its state dict with safetensors; or set "
+                "trusted: true and sha256 in the spec"
+            ) from error
+        state = _reading(
+            path,
+            lambda: torch.load(path, map_location="cpu", weights_only=False),
+        )
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise UnreadableModel(f"{path.name} cannot be read: {error}") from error
+    if isinstance(state, torch.nn.Module):
+        return state
+    if isinstance(state, Mapping):
+        return _fill(build_from_factory(request), state, path)
+    raise UnreadableModel(f"{path.name} holds a {type(state).__name__}, not weights by name")
+
+
+def _check_sample_inputs(data: bytes, path: Path) -> None:
+    if not data:
+        return
+    try:
+        torch.load(io.BytesIO(data), weights_only=True)
+    except Exception as error:
+        raise UntrustedSource(
+            f"{path.name}: its sample inputs are a pickle that runs code when loaded"
+        ) from error
+
+
+def _reading(path: Path, load: Callable[[], _Loaded]) -> _Loaded:
+    try:
+        return load()
+    except Exception as error:  # parsers raise whatever they like
+        raise UnreadableModel(
+            f"{path.name} cannot be loaded ({type(error).__name__}: {error}); truncated, or saved "
+            f"by another torch than {torch.__version__}?"
+        ) from error
+
+
+def _fill(module: Any, state: Mapping[str, Any], path: Path) -> torch.nn.Module:  # noqa: ANN401 - whatever the factory built
+    if not isinstance(module, torch.nn.Module):
+        raise SpecError(f"source.factory returned {type(module).__name__}, not a torch.nn.Module")
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, TypeError) as error:
+        raise ExportFailed(
+            f"the weights of {path.name} do not fit the factory's module: {error}"
+        ) from error
+    return module
+
+
+def _trace(module: torch.nn.Module, request: ExportRequest) -> torch.export.ExportedProgram:
+    """A module to a program with the spec's dynamic dimensions."""
+    if not request.inputs:
+        raise SpecError("a state dict does not say what the model takes: give inputs in the spec")
+    module.eval()
+    inputs = as_inputs(request.inputs)
+    # Traced at a batch of three: torch.export would freeze sizes 0 and 1.
+    case = golden_cases(inputs, golden_samples(request), seed=request.seed)
+    example = case[min(1, len(case) - 1)]
+    names = {size for tensor in inputs for size in tensor.shape if isinstance(size, str)}
+    # AUTO lets torch find out which dimensions must be equal; the graph is compared with the
+    # spec afterwards, so a dimension that it froze is an error and not a surprise.
+    dynamic = dict.fromkeys(names, torch.export.Dim.AUTO)
+    shapes = [
+        {axis: dynamic[size] for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
+        for tensor in inputs
+    ]
+    arguments = tuple(torch.from_numpy(example[tensor.name]) for tensor in inputs)
+    try:
+        return torch.export.export(module, arguments, dynamic_shapes=tuple(shapes), strict=False)
+    except Exception as error:
+        raise ExportFailed(
+            f"torch.export fails on the module: {type(error).__name__}: {_first_lines(error)}"
+        ) from error
+
+
+def _describe(program: torch.export.ExportedProgram, request: ExportRequest) -> _Program:
+    """Names for the program's inputs and symbols, from the spec where it has them."""
+    wanted = set(program.graph_signature.user_inputs)
+    nodes = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in wanted]
+    if request.inputs and len(request.inputs) != len(nodes):
+        raise SpecError(
+            f"the spec names {len(request.inputs)} inputs ({', '.join(request.inputs)}), the "
+            f"program takes {len(nodes)} ({', '.join(n.name for n in nodes)})"
+        )
+    own_names = [node.name for node in nodes]
+    named = own_names if set(own_names) == set(request.inputs) else list(request.inputs)
+    dimensions: dict[str, str] = {}
+    described = []
+    for name, node in zip(named or own_names, nodes, strict=True):
+        value = node.meta["val"]
+        asked = request.inputs[name].shape if name in request.inputs else ()
+        if asked and len(asked) != value.ndim:
+            raise SpecError(
+                f"input {name} has {len(asked)} dimensions in the spec, {value.ndim} in the program"
+            )
+        shape = [
+            _dimension(size, asked[axis] if asked else None, axis, name, dimensions)
+            for axis, size in enumerate(value.shape)
+        ]
+        described.append(TensorInfo(name=name, dtype=_DTYPES[value.dtype], shape=tuple(shape)))
+    return _Program(program, tuple(described), dimensions)
+
+
+def _dimension(
+    size: int | torch.SymInt,
+    asked: int | str | None,
+    axis: int,
+    name: str,
+    dimensions: dict[str, str],
+) -> int | str:
+    """One size or name, remembering under which symbol a name goes."""
+    if isinstance(size, int):
+        if isinstance(asked, str):
+            raise ExportFailed(
+                f"input {name}: dimension {axis} was asked for as dynamic ({asked}), and the "
+                f"program fixes it at {size}; save it with torch.export.export(..., "
+                "dynamic_shapes=...)"
+            )
+        return size
+    symbol = str(size)
+    if symbol not in dimensions:
+        default = "batch" if axis == 0 and "batch" not in dimensions.values() else symbol
+        dimensions[symbol] = asked if isinstance(asked, str) else default
+    return dimensions[symbol]
+
+
+def _output_names(
+    program: _Program, case: Mapping[str, Array], asked: Sequence[str]
+) -> tuple[str, ...]:
+    leaves = pytree.tree_flatten_with_path(program.run(case))[0]
+    tensors = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
+    if asked and len(asked) != len(tensors):
+        raise SpecError(f"outputs names {len(asked)}, the model gives {len(tensors)}")
+    if asked:
+        return tuple(asked)
+    if len(tensors) == 1 and not tensors[0][0]:
+        return ("output",)
+    keys = [getattr(path[0], "key", None) if len(path) == 1 else None for path, _ in tensors]
+    return tuple(
+        key if isinstance(key, str) else f"output_{index}" for index, key in enumerate(keys)
+    )
+
+
+def _as_source(
+    program: _Program, names: Sequence[str]
+) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
+    def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        try:
+            leaves = pytree.tree_leaves(program.run(feeds))
+        except (RuntimeError, AssertionError, IndexError) as error:
+            shapes = {name: list(array.shape) for name, array in feeds.items()}
+            raise DataError(
+                f"the source model does not run on golden inputs of shape {shapes}: "
+                f"{_first_lines(error)}; give data.golden with inputs that it takes"
+            ) from error
+        arrays = [leaf.detach().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return dict(zip(names, arrays, strict=True))
+
+    return run
+
+
+def _convert(
+    program: _Program, names: Sequence[str], request: ExportRequest, scratch: Path
+) -> Path:
+    try:
+        exported = torch.onnx.export(
+            program.program,
+            (),
+            dynamo=True,
+            opset_version=request.opset,
+            input_names=[tensor.name for tensor in program.inputs],
+            output_names=list(names),
+            verbose=False,
+        )
+    except Exception as error:
+        raise ExportFailed(
+            f"torch.onnx does not export the program: {type(error).__name__}: {_first_lines(error)}"
+        ) from error
+    if exported is None:
+        raise ExportFailed("torch.onnx gave no program")
+    path = scratch / "model.onnx"
+    tensors = (*program.program.state_dict.values(), *program.program.constants.values())
+    weights = sum(t.nbytes for t in tensors if isinstance(t, torch.Tensor))
+    exported.save(path, external_data=weights > EXTERNAL_DATA_BYTES)
+    model = onnx.load(path, load_external_data=False)
+    clean_model(model, dimensions=program.dimensions)
+    path.unlink()
+    onnx.save(model, path)
+    return path
+
+
+def _first_lines(error: BaseException) -> str:
+    return " ".join(str(error).strip().splitlines()[:3])[:600]

@@ -1,0 +1,395 @@
+"""scikit-learn to ONNX through skl2onnx: estimators and Pipelines, number and string columns.
+
+Sources: skops files of known types by default; joblib and pickle only when trusted by digest.
+Outputs have the same names whatever the estimator: `label` and `probabilities`, `prediction`,
+`features`, or `label` and `scores`.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnx.helper
+import pandas as pd
+import skl2onnx
+import skops.io
+from skl2onnx.common.data_types import (
+    BooleanTensorType,
+    FloatTensorType,
+    Int64TensorType,
+    StringTensorType,
+)
+from sklearn.base import BaseEstimator, is_classifier, is_clusterer, is_outlier_detector
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from slipway.errors import DataError, ExportFailed, SpecError, UnreadableModel, UntrustedSource
+from slipway.exporters.archives import sniff
+from slipway.exporters.cleaning import clean_model, finish_export
+from slipway.exporters.recording import (
+    as_inputs,
+    golden_cases,
+    golden_samples,
+    record_golden,
+    tool_versions,
+)
+from slipway.protocols import ExportRequest, ExportResult
+from slipway.reports import Finding, TensorInfo
+from slipway.samples.arrays import Array, Samples
+
+ML_OPSET: Final = 3  # what every tree and linear operator of onnxruntime knows
+_TYPES: Final = {
+    "float32": FloatTensorType,
+    "int64": Int64TensorType,
+    "string": StringTensorType,
+    "bool": BooleanTensorType,
+}
+# Parts of scikit-learn's own estimators that skops does not list: data held in arrays, with no
+# code of the file's in them. Each was looked at; anything else needs trust.
+_HARMLESS: Final = frozenset(
+    {
+        "sklearn.tree._tree.Tree",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.neighbors._kd_tree.KDTree64",
+        "sklearn.neighbors._ball_tree.BallTree64",
+    }
+)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A fitted estimator and how it is called outside."""
+
+    estimator: Any
+    inputs: tuple[TensorInfo, ...]
+    by_column: bool
+
+    def frame(self, feeds: Mapping[str, Array]) -> Any:  # noqa: ANN401 - a DataFrame or an array
+        """The table that the estimator takes, from arrays by input name."""
+        if not self.by_column:
+            return feeds[self.inputs[0].name]
+        return pd.DataFrame({tensor.name: feeds[tensor.name][:, 0] for tensor in self.inputs})
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The estimator's own answers, under the names and in the shapes of the ONNX outputs."""
+        table = self.frame(feeds)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return {name: call(table) for name, call in _answers(self.estimator).items()}
+
+
+def export(request: ExportRequest, scratch: Path) -> ExportResult:
+    """Export a scikit-learn source; see `slipway.protocols.Exporter`."""
+    estimator = _load(request)
+    samples = golden_samples(request)
+    problems: list[str] = []
+    for inputs in _input_choices(estimator, samples, request):
+        source = _Source(estimator, inputs, by_column=_takes_columns(estimator, request))
+        try:
+            model = _convert(source, request)
+        except ExportFailed as error:
+            problems.append(str(error))
+            continue
+        path = scratch / "model.onnx"
+        onnx.save(model, path)
+        cases = golden_cases(inputs, samples, seed=request.seed)
+        return finish_export(
+            path,
+            record_golden(cases, _running(source)),
+            request=request,
+            scratch=scratch,
+            route="skl2onnx",
+            tools=tool_versions("scikit-learn", "skl2onnx", "onnx"),
+            findings=_float_cliffs(inputs, samples),
+        )
+    raise ExportFailed(problems[-1])
+
+
+def _load(request: ExportRequest) -> Any:  # noqa: ANN401 - scikit-learn ships no types
+    path = request.path
+    kind = sniff(path)
+    loaders = {"skops": _load_skops, "pickle-like": _load_pickled}
+    if kind not in loaders:
+        raise UnreadableModel(f"{path.name} is a {kind} file, not a scikit-learn model")
+    try:
+        estimator = loaders[kind](request)
+    except UntrustedSource:
+        raise
+    except Exception as error:
+        raise UnreadableModel(
+            f"{path.name} cannot be loaded ({type(error).__name__}: {error}); truncated, or saved "
+            "by another scikit-learn?"
+        ) from error
+    if not isinstance(estimator, BaseEstimator):
+        raise UnreadableModel(f"{path.name} holds a {type(estimator).__name__}, not an estimator")
+    return estimator
+
+
+def _load_skops(request: ExportRequest) -> Any:  # noqa: ANN401
+    unknown = skops.io.get_untrusted_types(file=request.path)
+    if not _HARMLESS.issuperset(unknown) and not request.source.trusted:
+        raise UntrustedSource(
+            f"{request.path.name} needs types that are not known to be harmless: "
+            f"{', '.join(sorted(set(unknown) - _HARMLESS))}; if you trust the file, set "
+            "trusted: true and sha256"
+        )
+    return skops.io.load(request.path, trusted=unknown)
+
+
+def _load_pickled(request: ExportRequest) -> Any:  # noqa: ANN401
+    if not request.source.trusted:
+        raise UntrustedSource(
+            f"{request.path.name} is a pickle, which runs code when loaded: save the model with "
+            "skops.io.dump, or set trusted: true and sha256 in the spec"
+        )
+    import joblib
+
+    return joblib.load(request.path)
+
+
+def _takes_columns(estimator: Any, request: ExportRequest) -> bool:  # noqa: ANN401
+    """One input a column, for what was fitted on a table with named columns."""
+    names = _feature_names(estimator)
+    if names is None:
+        return False
+    return not request.inputs or set(request.inputs) == set(names)
+
+
+def _feature_names(estimator: Any) -> list[str] | None:  # noqa: ANN401
+    names = getattr(estimator, "feature_names_in_", None)
+    return None if names is None else [str(name) for name in names]
+
+
+def _input_choices(
+    estimator: Any,  # noqa: ANN401
+    samples: Samples | None,
+    request: ExportRequest,
+) -> Iterator[tuple[TensorInfo, ...]]:
+    """Ways to type the inputs, the most faithful first: whole numbers as such, then as floats."""
+    if request.inputs:
+        yield as_inputs(request.inputs)
+        return
+    names = _feature_names(estimator)
+    if names is None:
+        count = getattr(estimator, "n_features_in_", None)
+        if count is None:
+            raise SpecError("the estimator does not say how many features it takes: give inputs")
+        yield (TensorInfo(name="X", dtype="float32", shape=("batch", int(count))),)
+        return
+    if samples is None:
+        raise SpecError(
+            f"the types of the columns {', '.join(names)} are unknown: give data.evaluation or "
+            "data.golden with these columns, or inputs"
+        )
+    columns = samples.select(names)
+    yield tuple(_column(name, columns[name]) for name in names)
+    if any(columns[name].dtype.kind in "iub" for name in names):
+        yield tuple(_column(name, columns[name], whole=False) for name in names)
+
+
+def _column(name: str, array: Array, *, whole: bool = True) -> TensorInfo:
+    if array.dtype.kind in "US":
+        return TensorInfo(name=name, dtype="string", shape=("batch", 1))
+    if whole and array.dtype.kind in "iub":
+        return TensorInfo(name=name, dtype="int64", shape=("batch", 1))
+    return TensorInfo(name=name, dtype="float32", shape=("batch", 1))
+
+
+def _convert(source: _Source, request: ExportRequest) -> onnx.ModelProto:
+    estimator, final = _with_columns(source), _final(source.estimator)
+    # An option that a converter does not know is an error, and not every classifier has this one.
+    options = {id(final): {"zipmap": False}} if hasattr(final, "predict_proba") else {}
+    types = []
+    for tensor in source.inputs:
+        if tensor.dtype not in _TYPES:
+            raise SpecError(f"input {tensor.name}: scikit-learn models take no {tensor.dtype}")
+        sizes = [size if isinstance(size, int) else None for size in tensor.shape]
+        types.append((tensor.name, _TYPES[tensor.dtype](sizes)))
+    try:
+        with warnings.catch_warnings(), _plain_ints():
+            warnings.simplefilter("ignore")
+            model: onnx.ModelProto = skl2onnx.convert_sklearn(
+                estimator,
+                name="slipway",  # a random graph name would change the digest
+                initial_types=types,
+                target_opset={"": request.opset, "ai.onnx.ml": ML_OPSET},
+                options=options,
+            )
+    except Exception as error:
+        raise ExportFailed(
+            f"skl2onnx does not convert {type(final).__name__}: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:500]}"
+        ) from error
+    _pin_opset(model, request.opset)
+    _rename_outputs(model, request.outputs or tuple(_answers(source.estimator)))
+    clean_model(model, dimensions={})
+    _name_batch(model)
+    return model
+
+
+def _with_columns(source: _Source) -> Any:  # noqa: ANN401
+    """The estimator, with its columns joined first where it picks none by name itself."""
+    first = source.estimator
+    while isinstance(first, Pipeline):
+        first = first.steps[0][1]
+    if not source.by_column or isinstance(first, ColumnTransformer):
+        return source.estimator
+    names = [tensor.name for tensor in source.inputs]
+    join = ColumnTransformer([("columns", "passthrough", names)])
+    join.fit(pd.DataFrame({name: [0.0, 1.0] for name in names}))
+    return Pipeline([("join", join), ("model", source.estimator)])
+
+
+def _final(estimator: Any) -> Any:  # noqa: ANN401
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def _answers(estimator: Any) -> dict[str, Callable[[Any], Array]]:  # noqa: ANN401
+    """What an estimator of each kind answers, in the order of skl2onnx's outputs."""
+    if is_classifier(estimator):
+        labels = {"label": lambda table: _labels(estimator.predict(table))}
+        if not hasattr(estimator, "predict_proba"):
+            return labels
+        return {**labels, "probabilities": lambda table: _floats(estimator.predict_proba(table))}
+    if is_clusterer(estimator):
+        return {"label": lambda table: _labels(estimator.predict(table))}
+    if is_outlier_detector(estimator):
+        return {
+            "label": lambda table: _labels(estimator.predict(table))[:, np.newaxis],
+            "scores": lambda table: _floats(estimator.decision_function(table))[:, np.newaxis],
+        }
+    if hasattr(estimator, "predict"):
+        return {"prediction": lambda table: _matrix(estimator.predict(table))}
+    return {"features": lambda table: _matrix(estimator.transform(table))}
+
+
+def _labels(values: Any) -> Array:  # noqa: ANN401
+    array = np.asarray(values)
+    if array.dtype.kind in "OUS":
+        return array.astype(str)
+    return array.astype(np.int64)
+
+
+def _floats(values: Any) -> Array:  # noqa: ANN401
+    return np.asarray(values).astype(np.float32)
+
+
+def _matrix(values: Any) -> Array:  # noqa: ANN401
+    dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+    array = _floats(dense)
+    return array[:, np.newaxis] if array.ndim == 1 else array
+
+
+def _running(source: _Source) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
+    def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        try:
+            return source.run(feeds)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"the source model does not run on the golden data: {error}") from error
+
+    return run
+
+
+def _rename_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Give outputs our names; outputs beyond those that the source answers are dropped."""
+    graph = model.graph
+    if len(graph.output) < len(names):
+        raise ExportFailed(
+            f"skl2onnx gave {len(graph.output)} outputs, the model answers {', '.join(names)}"
+        )
+    kept = list(graph.output)[: len(names)]
+    for value, name in zip(kept, names, strict=True):
+        if value.name == name:
+            continue
+        taken = {n for node in graph.node for n in (*node.input, *node.output)}
+        if name in taken:
+            _rename(graph, name, f"{name}_inner")
+        _rename(graph, value.name, name)
+        value.name = name
+    del graph.output[:]
+    graph.output.extend(kept)
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    """skl2onnx leaves the batch dimension without a name."""
+    for value in (*model.graph.input, *model.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if dims and not dims[0].HasField("dim_value"):
+            dims[0].dim_param = "batch"
+
+
+def _pin_opset(model: onnx.ModelProto, opset: int) -> None:
+    """skl2onnx writes the lowest opset that its operators need; declare the one asked for.
+
+    It was told that target and picked operators for it; the checker and parity judge the result.
+    """
+    for entry in model.opset_import:
+        if entry.domain in {"", "ai.onnx"}:
+            entry.version = max(entry.version, opset)
+            return
+    model.opset_import.append(onnx.helper.make_opsetid("", opset))
+
+
+@contextlib.contextmanager
+def _plain_ints() -> Iterator[None]:
+    """Pass bools in attribute lists as ints.
+
+    protobuf 7.34 and later refuse a bool in a list of ints, which skl2onnx 1.20 writes for
+    HistGradientBoosting (`nodes_missing_value_tracks_true`).
+    """
+    original = onnx.helper.make_attribute
+
+    def make_attribute(key: str, value: Any, *rest: Any, **named: Any) -> onnx.AttributeProto:  # noqa: ANN401
+        if isinstance(value, list) and any(isinstance(item, bool | np.bool_) for item in value):
+            value = [int(item) for item in value]
+        return original(key, value, *rest, **named)
+
+    onnx.helper.make_attribute = make_attribute
+    try:
+        yield
+    finally:
+        onnx.helper.make_attribute = original
+
+
+def _float_cliffs(inputs: Sequence[TensorInfo], samples: Samples | None) -> list[Finding]:
+    """Columns whose float32 spacing at their largest value is coarse against their spread.
+
+    Timestamps in seconds are the usual case: float32 steps by 128 there.
+    """
+    findings = []
+    for tensor in inputs:
+        if samples is None or tensor.dtype != "float32" or tensor.name not in samples.arrays:
+            continue
+        values = np.asarray(samples[tensor.name], dtype=np.float64)
+        values = values[np.isfinite(values)]
+        deviation = float(values.std()) if values.size else 0.0
+        if deviation and float(np.spacing(np.float32(np.abs(values).max()))) > 1e-4 * deviation:
+            findings.append(
+                Finding(
+                    level="warning",
+                    code="float32-cliff",
+                    message=f"{tensor.name} is too fine for float32: values up to "
+                    f"{np.abs(values).max():g} with a deviation of {deviation:g}; subtract an "
+                    "offset before the model",
+                    place=tensor.name,
+                )
+            )
+    return findings
