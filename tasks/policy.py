@@ -1,0 +1,119 @@
+"""The policy of every task: content keys, JSON results, retries on the transient branch alone.
+
+`stage` makes a Prefect task of a function of the core. Delete the decorator and it still runs.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, ParamSpec, TypeVar
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.tasks import exponential_backoff
+from pydantic import BaseModel
+
+from slipway.artifacts import canonical_json, digest_bytes
+from slipway.errors import Transient
+from tasks.results import JsonResults
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RETRIES: Final = 3
+_PLACES: Final = frozenset({"uri"})
+
+Reads = Callable[[dict[str, Any]], object]
+
+
+def stage(
+    *,
+    name: str,
+    run_name: str,
+    code_version: int | None = None,
+    reads: Reads | None = None,
+    tools: Sequence[str] = (),
+    retries: int = RETRIES,
+) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A Prefect task under the house's policy.
+
+    Args:
+        name: The task's name.
+        run_name: Template of its run's name over its parameters.
+        code_version: Bumped by hand when the stage's own code changes what it makes. None for a
+            task that must run each time: it fetches, or it changes something outside.
+        reads: From the parameters, all that decides the result. None, or a value of None from
+            it, means that this call is not cached.
+        tools: Packages whose versions decide the result.
+        retries: How often a transient failure is tried again.
+    """
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        def key(_: TaskRunContext, parameters: dict[str, Any]) -> str | None:
+            found = reads(parameters) if reads else None
+            if found is None:
+                return None
+            return content_key(name, code_version, found, tools)
+
+        cached = code_version is not None and reads is not None
+        made: Task[P, R] = Task(
+            fn=function,
+            name=name,
+            task_run_name=run_name,
+            cache_key_fn=key if cached else None,
+            **({} if cached else {"cache_policy": NO_CACHE}),  # type: ignore[arg-type]
+            persist_result=cached,
+            result_serializer="json",
+            retries=retries,
+            retry_delay_seconds=exponential_backoff(2),
+            retry_jitter_factor=0.5,
+            retry_condition_fn=is_transient,
+        )
+        if cached:
+            # Set here and not above: Prefect wants storage to be a block saved on its server, and
+            # ours is decided by each worker's settings alone.
+            made.result_storage = JsonResults()
+        return made
+
+    return make
+
+
+def content_key(name: str, code_version: int | None, reads: object, tools: Sequence[str]) -> str:
+    """The digest of all that decides a result: contents, options, code and tools; never places."""
+    return digest_bytes(
+        canonical_json(
+            {
+                "task": name,
+                "code": code_version,
+                "reads": contents(reads),
+                "tools": {tool: _version(tool) for tool in sorted(tools)},
+            }
+        )
+    ).replace(":", "-")
+
+
+def contents(value: object) -> Any:  # noqa: ANN401 - any JSON
+    """A value as JSON without the fields that only say where something is."""
+    if isinstance(value, BaseModel):
+        return contents(value.model_dump(mode="json"))
+    if isinstance(value, dict):
+        return {str(k): contents(v) for k, v in value.items() if k not in _PLACES}
+    if isinstance(value, list | tuple):
+        return [contents(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"{type(value).__name__} has no content that a cache key could hold")
+
+
+def is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    """Whether a failure may pass by itself: the one branch of our errors that is retried."""
+    failure = state.result(raise_on_failure=False)
+    return isinstance(failure, Transient)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
