@@ -25,7 +25,22 @@
 The number is the exit status of the command line. Tasks retry on `Transient` alone.
 """
 
-from typing import ClassVar
+import errno
+from typing import ClassVar, Final
+
+# The machine lacks something that waiting does not bring: space, a right, a quota. A retry would
+# only write the same gigabytes into the same full disk, so these are not `Transient`.
+_LACKING: Final = {
+    errno.ENOSPC: "the disk is full; free space there",
+    errno.EDQUOT: "the quota is used up; free space there or raise it",
+    errno.EFBIG: "the file would pass the limit on file sizes; raise it (ulimit -f)",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "permission is denied; choose another folder or change its rights",
+    errno.EPERM: "the operation is not permitted; choose another folder or change its rights",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter folder",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another folder",
+}
 
 
 class SlipwayError(Exception):
@@ -129,3 +144,16 @@ def error_classes() -> dict[str, type[SlipwayError]]:
         found[cls.__name__] = cls
         pending.extend(cls.__subclasses__())
     return found
+
+
+def os_failure(
+    error: OSError, doing: str, *, transient: type[Transient] = Transient
+) -> SlipwayError:
+    """The error of our family for a failed file operation.
+
+    What the machine lacks (space, rights) is `EnvironmentMissing`, since a retry cannot bring it;
+    the rest (a stale mount, an I/O error, a busy device) is of the `transient` class given.
+    """
+    if error.errno in _LACKING:
+        return EnvironmentMissing(f"{doing}: {_LACKING[error.errno]}")
+    return transient(f"{doing}: {error.strerror or error}")

@@ -1,0 +1,201 @@
+"""Bytes in a folder, named by their digest: `ROOT/sha256/ab/abcdef...`.
+
+Two files beside the objects: `tmp/` holds what is being written, `quarantine/` what was found
+damaged. Neither is ever read as an object.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from slipway.artifacts import OCTETS_MEDIA_TYPE, ArtifactRef, digest_bytes, digest_file
+from slipway.errors import (
+    IntegrityError,
+    RequestError,
+    SlipwayError,
+    SourceNotFound,
+    StoreUnavailable,
+    os_failure,
+)
+from slipway.stores.copying import copy_hashed, sync_folder, write_synced
+
+STALE_TEMPORARY_S: Final = 86_400.0
+"""A temporary file this old belongs to a writer that was killed; a day is longer than any write."""
+
+READ_ONLY: Final = 0o444
+
+
+class LocalStore:
+    """A folder of objects that are complete or not there.
+
+    An object is written under a temporary name in the same file system, hashed while it is
+    written, flushed to the disk, and renamed to its digest; so a writer that is killed at any
+    byte, or a full disk, leaves nothing that could be read. Any number of processes may write the
+    same object at once: all of them rename the same bytes to the same name.
+
+    A full disk or a lack of rights is `EnvironmentMissing`, not `Transient`: a retry seconds later
+    would write the same gigabytes to the same full disk, and a person has to act.
+
+    Objects are copied out (or cloned, where the file system shares blocks), never linked: through
+    a hard link a user of the copy would change the object, and onnx refuses linked external data.
+
+    An object found damaged is moved to `quarantine/`, so that `contains` says the truth and making
+    it again heals the store.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.uri = f"file://{self.root}"
+
+    def put_file(self, path: Path, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
+        """Store a file; one that is there already is hashed but not written again."""
+        try:
+            digest, size = digest_file(path), path.stat().st_size
+        except FileNotFoundError as error:
+            raise SourceNotFound(f"no file at {path}") from error
+        except OSError as error:
+            raise RequestError(f"{path} cannot be read: {error.strerror}") from error
+        if not self._holds(digest, size):
+            with self._writing(path.name) as temporary, path.open("rb") as reading:
+                # Hashed again while written: the file may change between two readings.
+                digest, size = copy_hashed(reading, temporary)
+                self._publish(temporary, digest)
+        return self._ref(digest, size, media_type)
+
+    def put_bytes(self, data: bytes, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
+        """Store bytes from memory."""
+        digest = digest_bytes(data)
+        if not self._holds(digest, len(data)):
+            with self._writing(f"{len(data)} bytes") as temporary:
+                write_synced(temporary, data)
+                self._publish(temporary, digest)
+        return self._ref(digest, len(data), media_type)
+
+    def fetch_file(self, digest: str, target: Path) -> None:
+        """Copy an object to a new file; its folder must be there."""
+        if target.exists() or target.is_symlink():
+            raise RequestError(f"{target} exists already; fetch to a new path")
+        temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")
+        try:
+            with self._path(digest).open("rb") as opened:
+                found, _ = copy_hashed(opened, temporary, sync=False)
+                if found != digest:
+                    raise self._damaged(digest, found, os.fstat(opened.fileno()).st_ino)
+            temporary.replace(target)
+        except OSError as error:
+            raise self._explain(error, digest, f"fetching {digest} to {target}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def read_bytes(self, digest: str) -> bytes:
+        """The bytes, hashed after reading."""
+        try:
+            with self._path(digest).open("rb") as opened:
+                data = opened.read()
+                inode = os.fstat(opened.fileno()).st_ino
+        except OSError as error:
+            raise self._explain(error, digest, f"reading {digest} in {self.root}") from error
+        if (found := digest_bytes(data)) != digest:
+            raise self._damaged(digest, found, inode)
+        return data
+
+    def contains(self, digest: str) -> bool:
+        """Whether the object's file is there."""
+        return self._path(digest).is_file()
+
+    def digests(self) -> Iterator[str]:
+        """All digests, from the files' names."""
+        for path in (self.root / "sha256").glob("??/*"):
+            if re.fullmatch(r"[0-9a-f]{64}", path.name) and path.is_file():
+                yield f"sha256:{path.name}"
+
+    def delete(self, digest: str) -> None:
+        """Remove the object's file."""
+        try:
+            self._path(digest).unlink(missing_ok=True)
+        except OSError as error:
+            raise os_failure(
+                error, f"deleting {digest} in {self.root}", transient=StoreUnavailable
+            ) from error
+
+    def _path(self, digest: str) -> Path:
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise RequestError(f"{digest!r} is not a digest; expected sha256: and 64 digits")
+        name = digest.removeprefix("sha256:")
+        return self.root / "sha256" / name[:2] / name
+
+    def _holds(self, digest: str, size: int) -> bool:
+        """Whether the object is there at its full size; a truncated one is written again."""
+        try:
+            return self._path(digest).stat().st_size == size
+        except OSError:
+            return False
+
+    @contextlib.contextmanager
+    def _writing(self, what: str) -> Iterator[Path]:
+        """A fresh temporary path in the store, gone afterwards whatever happens."""
+        folder = self.root / "tmp"
+        temporary = folder / secrets.token_hex(16)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _sweep(folder)
+            yield temporary
+        except OSError as error:
+            raise os_failure(
+                error, f"storing {what} in {self.root}", transient=StoreUnavailable
+            ) from error
+        finally:
+            # A read-only file system refuses even this; the error above has said so.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _publish(self, temporary: Path, digest: str) -> None:
+        path = self._path(digest)
+        new_folder = not path.parent.is_dir()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.chmod(READ_ONLY)
+        temporary.replace(path)
+        sync_folder(path.parent)
+        if new_folder:
+            sync_folder(path.parent.parent)
+
+    def _damaged(self, digest: str, found: str, inode: int) -> IntegrityError:
+        """Set a damaged object aside, unless another writer has replaced it meanwhile."""
+        path = self._path(digest)
+        aside = self.root / "quarantine" / path.name
+        try:
+            aside.parent.mkdir(exist_ok=True)
+            if path.stat().st_ino == inode:
+                path.replace(aside)
+            where = f"; set aside as {aside}"
+        except OSError:
+            where = ""
+        return IntegrityError(
+            f"{path} holds {found}, not what its name says{where}; make the artifact again"
+        )
+
+    def _explain(self, error: OSError, digest: str, doing: str) -> SlipwayError:
+        if isinstance(error, FileNotFoundError) and not self.contains(digest):
+            return SourceNotFound(f"{self.root} holds no {digest}")
+        return os_failure(error, doing, transient=StoreUnavailable)
+
+    def _ref(self, digest: str, size: int, media_type: str) -> ArtifactRef:
+        return ArtifactRef(
+            uri=f"file://{self._path(digest)}",
+            digest=digest,
+            size_bytes=size,
+            media_type=media_type,
+        )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers left."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process sweeps the same
+            if time.time() - path.stat().st_mtime > STALE_TEMPORARY_S:
+                path.unlink()

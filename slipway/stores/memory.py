@@ -1,0 +1,90 @@
+"""Bytes in this process's memory: for tests, demonstrations and short-lived runs."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from slipway.artifacts import OCTETS_MEDIA_TYPE, ArtifactRef, digest_bytes
+from slipway.errors import (
+    IntegrityError,
+    RequestError,
+    SourceNotFound,
+    StoreUnavailable,
+    os_failure,
+)
+
+_LOCK = threading.Lock()
+_SHARED: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
+
+
+class MemoryStore:
+    """A store whose bytes live as long as the process.
+
+    Stores of one name share their bytes, so that `memory://NAME` means the same to all tasks of a
+    process; without a name the store is private.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.uri = f"memory://{name}"
+        with _LOCK:
+            self._bytes: dict[str, bytes] = _SHARED[name] if name else {}
+
+    def put_file(self, path: Path, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
+        """Read the file into memory."""
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise SourceNotFound(f"no file at {path}") from error
+        except OSError as error:
+            raise RequestError(f"{path} cannot be read: {error.strerror}") from error
+        return self.put_bytes(data, media_type=media_type)
+
+    def put_bytes(self, data: bytes, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
+        """Keep the bytes."""
+        digest = digest_bytes(data)
+        with _LOCK:
+            self._bytes.setdefault(digest, bytes(data))
+        return ArtifactRef(
+            uri=f"{self.uri}/{digest}",
+            digest=digest,
+            size_bytes=len(data),
+            media_type=media_type,
+        )
+
+    def fetch_file(self, digest: str, target: Path) -> None:
+        """Write the bytes to a new file."""
+        data = self.read_bytes(digest)
+        try:
+            with target.open("xb") as file:
+                file.write(data)
+        except FileExistsError as error:
+            raise RequestError(f"{target} exists already; fetch to a new path") from error
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            raise os_failure(error, f"writing {target}", transient=StoreUnavailable) from error
+
+    def read_bytes(self, digest: str) -> bytes:
+        """The bytes, hashed again."""
+        with _LOCK:
+            data = self._bytes.get(digest)
+        if data is None:
+            raise SourceNotFound(f"{self.uri} holds no {digest}")
+        if digest_bytes(data) != digest:
+            self.delete(digest)
+            raise IntegrityError(f"{self.uri} held other bytes under {digest}; they are dropped")
+        return data
+
+    def contains(self, digest: str) -> bool:
+        """Whether the bytes are there."""
+        return digest in self._bytes
+
+    def digests(self) -> Iterator[str]:
+        """All digests at the time of the call."""
+        with _LOCK:
+            return iter(tuple(self._bytes))
+
+    def delete(self, digest: str) -> None:
+        """Forget the bytes."""
+        with _LOCK:
+            self._bytes.pop(digest, None)
