@@ -256,8 +256,15 @@ class Provenance(Value):
     platform: str
 
 
+class SealedBundle(Value):
+    """A bundle in the store: its identity, and the tree that holds its files."""
+
+    digest: Digest = Field(description="Digest of its manifest: the bundle's identity.")
+    ref: ArtifactRef
+
+
 class BundleReport(Value):
-    """A sealed bundle: where it is unpacked, its stored tree, and its identity."""
+    """A sealed bundle unpacked on this machine."""
 
     path: str
     digest: Digest

@@ -3,19 +3,22 @@
 `stage` makes a Prefect task of a function of the core. Delete the decorator and it still runs.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, ParamSpec, TypeVar
+from uuid import UUID
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
 from slipway.artifacts import canonical_json, digest_bytes
 from slipway.errors import Transient
+from slipway.reports import CacheReport
 from tasks.results import JsonResults
 
 P = ParamSpec("P")
@@ -23,6 +26,10 @@ R = TypeVar("R")
 
 RETRIES: Final = 3
 _PLACES: Final = frozenset({"uri"})
+
+# Runs of cached tasks by flow run: those asked for, and those whose work was really done.
+_ASKED: Final[set[tuple[UUID | None, UUID]]] = set()
+_EXECUTED: Final[set[tuple[UUID | None, UUID]]] = set()
 
 Reads = Callable[[dict[str, Any]], object]
 
@@ -50,15 +57,22 @@ def stage(
     """
 
     def make(function: Callable[P, R]) -> Task[P, R]:
-        def key(_: TaskRunContext, parameters: dict[str, Any]) -> str | None:
+        def key(context: TaskRunContext, parameters: dict[str, Any]) -> str | None:
+            _ASKED.add((context.task_run.flow_run_id, context.task_run.id))
             found = reads(parameters) if reads else None
             if found is None:
                 return None
             return content_key(name, code_version, found, tools)
 
+        @functools.wraps(function)
+        def counted(*args: P.args, **kwargs: P.kwargs) -> R:
+            if (context := TaskRunContext.get()) is not None:
+                _EXECUTED.add((context.task_run.flow_run_id, context.task_run.id))
+            return function(*args, **kwargs)
+
         cached = code_version is not None and reads is not None
         made: Task[P, R] = Task(
-            fn=function,
+            fn=counted if cached else function,
             name=name,
             task_run_name=run_name,
             cache_key_fn=key if cached else None,
@@ -87,7 +101,7 @@ def content_key(name: str, code_version: int | None, reads: object, tools: Seque
                 "task": name,
                 "code": code_version,
                 "reads": contents(reads),
-                "tools": {tool: _version(tool) for tool in sorted(tools)},
+                "tools": tool_versions(tools),
             }
         )
     ).replace(":", "-")
@@ -106,10 +120,24 @@ def contents(value: object) -> Any:  # noqa: ANN401 - any JSON
     raise TypeError(f"{type(value).__name__} has no content that a cache key could hold")
 
 
+def cache_report() -> CacheReport:
+    """How many stages of the flow run that calls this came from the cache."""
+    context = FlowRunContext.get()
+    flow_run = context.flow_run.id if context is not None and context.flow_run else None
+    asked = {run for owner, run in _ASKED if owner == flow_run}
+    executed = {run for owner, run in _EXECUTED if owner == flow_run}
+    return CacheReport(hits=len(asked - executed), misses=len(executed))
+
+
 def is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Whether a failure may pass by itself: the one branch of our errors that is retried."""
     failure = state.result(raise_on_failure=False)
     return isinstance(failure, Transient)
+
+
+def tool_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Installed versions by package, `absent` where there is none; nothing is imported."""
+    return {package: _version(package) for package in sorted(packages)}
 
 
 def _version(package: str) -> str:

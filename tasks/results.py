@@ -25,7 +25,7 @@ _SERIALIZER: Final = JSONSerializer().model_dump(mode="json")
 _REF_FIELDS: Final = frozenset(ArtifactRef.model_fields)
 
 
-class RefusedRecord(ValueError):
+class RefusedRecordError(ValueError):
     """A stored record that must not be served; Prefect takes it as absent."""
 
 
@@ -42,11 +42,11 @@ class JsonResults(LocalFileSystem):
         # One place decides where records are: the settings in force when a task runs.
         return LocalFileSystem(basepath=str(Settings().results))._resolve_path(path)  # noqa: SLF001
 
-    def read_path(self, path: str, _sync: bool | None = None) -> bytes:  # type: ignore[override]  # noqa: ARG002
+    def read_path(self, path: str, _sync: bool | None = None) -> bytes:  # type: ignore[override]
         """Read a record.
 
         Raises:
-            RefusedRecord: when it names another deserializer, foreign classes, or lost bytes.
+            RefusedRecordError: when it names another deserializer, foreign classes, or lost bytes.
         """
         content = self._resolve_path(path).read_bytes()
         check_record(content, open_store(Settings().store_uri))
@@ -56,7 +56,7 @@ class JsonResults(LocalFileSystem):
         """Read a record; see `read_path`."""
         return self.read_path(path)
 
-    def write_path(self, path: str, content: bytes, _sync: bool | None = None) -> str:  # type: ignore[override]  # noqa: ARG002
+    def write_path(self, path: str, content: bytes, _sync: bool | None = None) -> str:  # type: ignore[override]
         """Write a record whole or not at all."""
         target = self._resolve_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -75,22 +75,24 @@ def check_record(content: bytes, store: Store) -> None:
     """Refuse a record that could run code or that refers to bytes which are gone.
 
     Raises:
-        RefusedRecord: saying why.
+        RefusedRecordError: saying why.
     """
     try:
         record = json.loads(content)
         serializer = record["metadata"]["serializer"]
         result = json.loads(record["result"])
     except (ValueError, KeyError, TypeError) as error:
-        raise RefusedRecord(f"not a JSON record: {error}") from error
+        raise RefusedRecordError(f"not a JSON record: {error}") from error
     if serializer != _SERIALIZER:
-        raise RefusedRecord("the record names a deserializer other than plain JSON")
+        raise RefusedRecordError("the record names a deserializer other than plain JSON")
     for value in _objects(result):
         revived = value.get("__class__", "slipway.")
         if "__exc_type__" in value or not str(revived).startswith("slipway."):
-            raise RefusedRecord(f"the record revives {revived}, which is not a class of slipway")
+            raise RefusedRecordError(
+                f"the record revives {revived}, which is not a class of slipway"
+            )
         if set(value) == _REF_FIELDS and not contains_all(store, ArtifactRef(**value)):
-            raise RefusedRecord(f"the bytes of {value['digest']} are gone from the store")
+            raise RefusedRecordError(f"the bytes of {value['digest']} are gone from the store")
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON

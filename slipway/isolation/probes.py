@@ -56,7 +56,7 @@ def _write(target: str, _: Path) -> str:
 
 
 def _connect(target: str, _: Path) -> str:
-    host, _, port = target.rpartition(":")
+    host, port = target.rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=2):
         return target
 

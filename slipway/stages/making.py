@@ -35,6 +35,10 @@ class Materials(Value):
         """Data that golden rows may be taken from when the spec gives none of its own."""
         return self.evaluation or self.calibration
 
+    def calibration_for(self, precision: Precision) -> ArtifactRef | None:
+        """Calibration data, for the one precision whose bytes it decides."""
+        return self.calibration if precision == "int8-static" else None
+
     def digests(self) -> dict[str, str]:
         """Digest by role, for the provenance."""
         named = {"golden": self.golden, "calibration": self.calibration}

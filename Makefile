@@ -1,0 +1,52 @@
+# One command for each habit. PYTHON names the Python 3.11 that the environment is made from.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := infra/locks/requirements.txt
+READY := $(VENV)/.ready
+export SLIPWAY_HOME ?= $(CURDIR)/.slipway
+export PREFECT_HOME ?= $(SLIPWAY_HOME)/prefect
+export DO_NOT_TRACK = 1
+
+# A folder of wheels named by PIP_FIND_LINKS is used; without one, torch's CPU build is asked for.
+UV_WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
+
+.PHONY: help setup demo test check lock clean
+
+help:  ## List the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY)  ## Create .venv with the locked dependencies
+
+# Bytecode is compiled here, once: isolated children may not write beside the packages they import.
+$(READY): $(LOCK) pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep -oE '^uv==[0-9.]+' $(LOCK))"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode $(UV_WHEELS) -r $(LOCK)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)  ## Train two models on real data and release them
+	@$(BIN)/python examples/demo.py
+
+test: $(READY)  ## Everything that CI runs: make check, then all tests
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+check: $(READY)  ## ruff, mypy strict, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# The lock holds versions and hashes and no addresses. torch stands in it without a hash, since its
+# CPU build has another file than the registry's.
+lock: $(READY)  ## Resolve pyproject.toml anew into the lock file
+	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --group dev --python-version 3.11 \
+		--generate-hashes --upgrade --no-header --no-annotate --no-emit-index-url \
+		$(UV_WHEELS) --output-file $(LOCK)
+	$(BIN)/python infra/locks/unhash.py $(LOCK) torch
+	$(MAKE) setup
+
+clean:  ## Remove the environment and everything that the demo made
+	rm -rf $(VENV) .slipway examples/*/out

@@ -1,0 +1,1 @@
+"""What happens: one deployable recipe a file. No logic; reads like prose."""

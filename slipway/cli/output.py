@@ -1,0 +1,73 @@
+"""How commands answer: one JSON object on stdout, or words; errors on stderr with their status.
+
+stdout is the answer's alone. Progress and logs go to stderr.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+
+from slipway.errors import SlipwayError
+
+
+@contextlib.contextmanager
+def answering(*, as_json: bool, working: str = "") -> Iterator[None]:
+    """Turn errors of the house into one message and the documented exit status.
+
+    Args:
+        as_json: Whether a refusal is a JSON object on stdout as well.
+        working: Shown with a spinner while stderr is a terminal.
+    """
+    try:
+        with _spinner(working):
+            yield
+    except SlipwayError as error:
+        if as_json:
+            kind = type(error).__name__
+            print_json({"passed": False, "error": {"type": kind, "message": str(error)}})
+        complain(str(error))
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        complain("stopped")
+        raise typer.Exit(130) from None
+
+
+def answer(value: Any, *, as_json: bool, words: Callable[[], None], passed: bool = True) -> None:  # noqa: ANN401 - a report
+    """Print a report as JSON or in words, and exit with 1 when it did not pass."""
+    if as_json:
+        print_json(value)
+    else:
+        words()
+    if not passed:
+        raise typer.Exit(1)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - a report or a plain value
+    """One JSON object on stdout."""
+    plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    sys.stdout.write(json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def say(text: str) -> None:
+    """A line for people on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def complain(text: str) -> None:
+    """A message for people on stderr."""
+    sys.stderr.write(f"slipway: {text}\n")
+
+
+@contextlib.contextmanager
+def _spinner(working: str) -> Iterator[None]:
+    if not working or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(working):
+        yield

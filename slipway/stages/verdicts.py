@@ -1,0 +1,95 @@
+"""What was found of each variant, gathered and decided: which passed, which is best, what failed.
+
+The rules of a release are here and nowhere else; no model is touched.
+"""
+
+from collections.abc import Sequence
+
+from slipway.artifacts import ArtifactRef
+from slipway.benchmarking.selection import select_variant
+from slipway.reports import (
+    BenchmarkSuite,
+    ConversionReport,
+    Evidence,
+    ExportReport,
+    ValidationReport,
+    VariantReport,
+)
+from slipway.specs import Precision, PrecisionSpec, ReleaseSpec
+
+
+def passed_models(
+    conversions: Sequence[ConversionReport], validations: Sequence[ValidationReport]
+) -> dict[Precision, ArtifactRef]:
+    """The models that may be measured and shipped, by precision, fp32 first."""
+    good = {report.precision for report in validations if report.passed}
+    return {
+        made.precision: made.model
+        for made in conversions
+        if made.model is not None and made.precision in good
+    }
+
+
+def gather_evidence(
+    spec: ReleaseSpec,
+    exported: ExportReport,
+    conversions: Sequence[ConversionReport],
+    validations: Sequence[ValidationReport],
+    suites: Sequence[BenchmarkSuite],
+) -> Evidence:
+    """One report per variant asked for, the best one per provider, and why a release fails."""
+    validated = {report.precision: report for report in validations}
+    converted = {report.precision: report for report in conversions}
+    variants = tuple(
+        _variant(precision, options, converted.get(precision), validated.get(precision), suites)
+        for precision, options in spec.precisions.asked().items()
+    )
+    failures = tuple(
+        f"required variant {variant.precision} {variant.status}: {variant.reason}"
+        for variant in variants
+        if variant.required and variant.status != "passed"
+    )
+    passed = {variant.precision for variant in variants if variant.status == "passed"}
+    return Evidence(
+        name=spec.name,
+        framework=spec.source.framework,
+        export=exported,
+        variants=variants,
+        suites=tuple(suites),
+        selected={
+            suite.provider: select_variant(
+                suite.rows, passed=passed, slo_p99_ms=spec.benchmark.slo_p99_ms
+            )
+            for suite in suites
+        },
+        passed=not failures,
+        failures=failures,
+    )
+
+
+def _variant(
+    precision: Precision,
+    options: PrecisionSpec,
+    conversion: ConversionReport | None,
+    validation: ValidationReport | None,
+    suites: Sequence[BenchmarkSuite],
+) -> VariantReport:
+    if conversion is None:
+        conversion = ConversionReport(
+            precision=precision, status="skipped", reason="the exported model failed validation"
+        )
+    status, reason = conversion.status, conversion.reason
+    if status == "passed" and validation is not None and not validation.passed:
+        status, reason = "failed", validation.reason
+    return VariantReport(
+        precision=precision,
+        status=status,
+        required=options.required,
+        reason=reason,
+        model=conversion.model if status == "passed" else None,
+        conversion=conversion,
+        validation=validation,
+        benchmarks=tuple(
+            row for suite in suites for row in suite.rows if row.precision == precision
+        ),
+    )

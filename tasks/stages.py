@@ -1,0 +1,247 @@
+"""The tasks of a release: each is one function of `slipway.stages` under the house's policy.
+
+What belongs here: which parameters decide a result, which tools' versions do, and how a run is
+named. What does not: any work on models.
+"""
+
+from typing import Any
+
+from prefect.futures import PrefectFuture
+
+from slipway.artifacts import ArtifactRef
+from slipway.errors import ModelError
+from slipway.reports import (
+    BenchmarkSuite,
+    BundleReport,
+    CheckReport,
+    ConversionReport,
+    Evidence,
+    ExportReport,
+    Finding,
+    RegisteredVersion,
+    SealedBundle,
+    SelftestReport,
+    ValidationReport,
+)
+from slipway.specs import Precision, ReleaseSpec
+from slipway.stages import making, proving, releasing
+from slipway.stages.making import Materials
+from tasks.policy import stage, tool_versions
+
+RUNTIME = ("onnxruntime", "onnx", "numpy")
+FRAMEWORK_TOOLS = {
+    "pytorch": ("torch", "onnxscript"),
+    "sklearn": ("scikit-learn", "skl2onnx"),
+}
+
+
+@stage(name="fetch", run_name="fetch {spec.name}")
+def fetch_materials(spec: ReleaseSpec) -> Materials:
+    """Put what the spec names into the store."""
+    return making.fetch_materials(spec)
+
+
+def _export_reads(given: dict[str, Any]) -> object:
+    spec: ReleaseSpec = given["spec"]
+    source = spec.source
+    return {
+        "refs": [given["source"], given["factory"], given["golden"], given["sample_data"]],
+        "framework": source.framework,
+        # The factory's file is among the references; its path must not decide anything.
+        "factory": (source.factory or "").rpartition(":")[2 if given["factory"] else 0 :],
+        "factory_arguments": source.factory_arguments,
+        "trusted": source.trusted,
+        "inputs": spec.inputs,
+        "outputs": spec.outputs,
+        "opset": spec.opset,
+        "labels": spec.data.labels,
+        "tools": tool_versions(FRAMEWORK_TOOLS[source.framework]),
+    }
+
+
+@stage(
+    name="export",
+    run_name="export {spec.name} from {spec.source.framework}",
+    code_version=1,
+    reads=_export_reads,
+    tools=RUNTIME,
+)
+def export_model(
+    spec: ReleaseSpec,
+    source: ArtifactRef,
+    factory: ArtifactRef | None,
+    golden: ArtifactRef | None,
+    sample_data: ArtifactRef | None,
+) -> ExportReport:
+    """Framework to ONNX, with the golden set."""
+    return making.export_model(
+        spec, source, factory=factory, golden=golden, sample_data=sample_data
+    )
+
+
+def _convert_reads(given: dict[str, Any]) -> object:
+    spec: ReleaseSpec = given["spec"]
+    return {
+        "precision": given["precision"],
+        "options": spec.precisions.asked()[given["precision"]].model_dump(exclude={"required"}),
+        "refs": [given["model"], given["calibration"]],
+    }
+
+
+@stage(
+    name="convert",
+    run_name="convert {spec.name} to {precision}",
+    code_version=1,
+    reads=_convert_reads,
+    tools=RUNTIME,
+)
+def convert_model(
+    spec: ReleaseSpec, precision: Precision, model: ArtifactRef, calibration: ArtifactRef | None
+) -> ConversionReport:
+    """Fp32 to another precision."""
+    return making.convert_model(spec, precision, model, calibration=calibration)
+
+
+def _validate_reads(given: dict[str, Any]) -> object:
+    spec: ReleaseSpec = given["spec"]
+    return {
+        "precision": given["precision"],
+        "refs": [given["model"], given["golden"], given["evaluation"]],
+        "baseline": given["baseline"],
+        "parity": spec.parity,
+        "budget": spec.budget,
+        "metric": [spec.metric, spec.metric_output, spec.data.labels],
+    }
+
+
+@stage(
+    name="validate",
+    run_name="validate {spec.name} {precision}",
+    code_version=1,
+    reads=_validate_reads,
+    tools=RUNTIME,
+)
+def validate_model(
+    spec: ReleaseSpec,
+    precision: Precision,
+    model: ArtifactRef,
+    golden: ArtifactRef,
+    evaluation: ArtifactRef | None,
+    baseline: float | None,
+) -> ValidationReport:
+    """Check, parity, metric."""
+    return proving.validate_model(
+        spec, precision, model, golden, evaluation=evaluation, baseline=baseline
+    )
+
+
+def _benchmark_reads(given: dict[str, Any]) -> object:
+    spec: ReleaseSpec = given["spec"]
+    if spec.benchmark.fresh:
+        return None
+    return {
+        "provider": given["provider"],
+        "options": spec.benchmark,
+        "models": {name: ref.digest for name, ref in given["models"].items()},
+        "golden": given["golden"],
+        "host": proving.host_fingerprint(),
+    }
+
+
+@stage(
+    name="benchmark",
+    run_name="benchmark {spec.name} on {provider}",
+    code_version=1,
+    reads=_benchmark_reads,
+    tools=RUNTIME,
+)
+def benchmark_models(
+    spec: ReleaseSpec,
+    provider: str,
+    models: dict[Precision, ArtifactRef],
+    golden: ArtifactRef,
+) -> BenchmarkSuite:
+    """All variants on one provider, interleaved; never reused on another host."""
+    return proving.benchmark_models(spec, provider, models, golden)
+
+
+def _bundle_reads(given: dict[str, Any]) -> object:
+    spec: ReleaseSpec = given["spec"]
+    return {
+        "spec": releasing.spec_identity(spec),
+        "materials": given["materials"],
+        "evidence": given["evidence"],
+        "tools": tool_versions(FRAMEWORK_TOOLS[spec.source.framework]),
+    }
+
+
+@stage(
+    name="bundle",
+    run_name="bundle {spec.name}",
+    code_version=1,
+    reads=_bundle_reads,
+    tools=("slipway", *RUNTIME),
+)
+def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> SealedBundle:
+    """Variants, golden set, assets and evidence, sealed."""
+    return releasing.build_bundle(spec, materials, evidence)
+
+
+@stage(
+    name="self-test",
+    run_name="self-test {bundle.digest}",
+    code_version=1,
+    reads=lambda given: {
+        "bundle": given["bundle"].digest,
+        "parity": given["spec"].parity,
+        "host": proving.host_fingerprint(),
+    },
+    tools=RUNTIME,
+)
+def selftest_bundle(spec: ReleaseSpec, bundle: SealedBundle) -> SelftestReport:
+    """Every variant of the bundle loads and repeats its recorded answers."""
+    return releasing.selftest_sealed(spec, bundle)
+
+
+@stage(name="unpack", run_name="unpack {bundle.digest}")
+def unpack_bundle(bundle: SealedBundle) -> BundleReport:
+    """The bundle as a verified folder on this machine."""
+    return releasing.unpack_bundle(bundle)
+
+
+@stage(name="register", run_name="register {spec.name}")
+def register_release(
+    spec: ReleaseSpec, bundle: BundleReport, evidence: Evidence
+) -> RegisteredVersion | None:
+    """One version per bundle, then the alias; a re-run finds it."""
+    return releasing.register_release(spec, bundle, evidence)
+
+
+def settle_conversion(
+    future: PrefectFuture[ConversionReport], precision: Precision
+) -> ConversionReport:
+    """A conversion's report; a converter that crashed, hung or ate all memory is a failed one."""
+    found: ConversionReport | BaseException = future.result(raise_on_failure=False)
+    if isinstance(found, ModelError):
+        return ConversionReport(precision=precision, status="failed", reason=str(found))
+    if isinstance(found, BaseException):
+        raise found
+    return ConversionReport.model_validate(found)
+
+
+def settle_validation(
+    future: PrefectFuture[ValidationReport], precision: Precision
+) -> ValidationReport:
+    """A validation's report; a model that brings its runtime down is a failed one."""
+    found: ValidationReport | BaseException = future.result(raise_on_failure=False)
+    if isinstance(found, ModelError):
+        problem = Finding(level="error", code="validation-died", message=str(found))
+        return ValidationReport(
+            precision=precision,
+            passed=False,
+            reason=str(found),
+            check=CheckReport(passed=False, findings=(problem,)),
+        )
+    if isinstance(found, BaseException):
+        raise found
+    return ValidationReport.model_validate(found)
