@@ -95,7 +95,7 @@ def _write_to_full_disk(store: LocalStore) -> None:
 
 
 def test_a_really_full_disk_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentMissing, match="storing weights in .*: the disk is full"):
+    with pytest.raises(EnvironmentMissing, match=r"storing weights in .*: the disk is full"):
         _write_to_full_disk(LocalStore(tmp_path / "store"))
     assert list((tmp_path / "store" / "tmp").iterdir()) == []
 

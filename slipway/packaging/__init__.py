@@ -1,0 +1,13 @@
+"""Bundles: the directory that is deployed.
+
+    manifest.json                     written last; the digest of its bytes is the bundle's identity
+    variants/<precision>/model.onnx   (+ external data), an MLmodel and its environment
+    golden/golden.npz                 inputs with the source model's outputs
+    assets/...                        label map, tokenizer, statistics
+    evidence/...                      reports for people and for scripts
+    provenance.json                   what it was made from, and with which tools
+    MLmodel                           names the default variant, so that MLflow loads the bundle
+
+`bundle` builds one, `manifest` is its list of files, `mlmodel` writes what MLflow reads (without
+importing MLflow), `verify` compares a bundle with its manifest, `selftest` runs its variants.
+"""

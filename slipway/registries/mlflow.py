@@ -1,0 +1,250 @@
+"""MLflow as the registry: the one home of its SDK, which is imported when a call needs it.
+
+One version per bundle. On SQLite the version's source is the unpacked bundle itself; a server
+takes no local paths, so there the bundle is uploaded into the version's run first.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from slipway.errors import EnvironmentMissing, RequestError, SourceNotFound
+from slipway.protocols import Registration
+from slipway.registries.mlflow_errors import translated
+from slipway.registries.sqlite import DIGEST_TAG, database_path, first_use, peek
+from slipway.registries.views import RegistryView, check_alias, check_name
+from slipway.reports import RegisteredVersion
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ARTIFACTS: Final = "mlflow-artifacts"
+"""Folder of the runs' files, beside the SQLite file."""
+
+_QUIET: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for --json
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # MLflow's own 7 retries take more than four minutes; the tasks retry, too.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+_PARAMS_A_BATCH: Final = 100  # MLflow's limits for one log_batch
+_METRICS_A_BATCH: Final = 500
+
+
+class MlflowRegistry:
+    """Versions in MLflow, exactly one per bundle digest.
+
+    MLflow itself makes a second version of whatever is registered twice, and has no lock to take.
+    So: search for the tag with the digest; create; search again; the smallest number wins and a
+    loser deletes its own. Numbers are given in the order of commits: everybody sees the same
+    winner.
+
+    Each new version has a run with the parameters, the metrics and the evidence. A process killed
+    between run and version leaves a run that nothing points to; the next try makes both.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._database = database_path(uri)
+
+    def register(self, registration: Registration) -> RegisteredVersion:
+        """Make or find the version, then set the alias; unchanged, MLflow is not even imported."""
+        name = check_name(registration.name)
+        alias = check_alias(registration.alias) if registration.alias else None
+        found = self.find(name, registration.bundle_digest)
+        version = found or self._create(registration)
+        if alias is None:
+            return version
+        self.set_alias(name, alias, version.version)
+        return version.model_copy(update={"alias": alias})
+
+    def find(self, name: str, bundle_digest: str) -> RegisteredVersion | None:
+        """The smallest version with this digest."""
+        return self._view(check_name(name)).find(bundle_digest)
+
+    def resolve(self, name: str, alias: str) -> RegisteredVersion:
+        """The version that an alias points to."""
+        return self._view(check_name(name)).resolve(check_alias(alias))
+
+    def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
+        """All versions that carry a bundle's digest, oldest first."""
+        return self._view(check_name(name)).all()
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version; where it points there already, nothing is written."""
+        if self._view(check_name(name)).aliases.get(check_alias(alias)) == version:
+            return
+        with translated(f"pointing {name}@{alias} at version {version} in {self.uri}"):
+            self._client.set_registered_model_alias(name, alias, str(version))
+
+    @cached_property
+    def _client(self) -> "MlflowClient":
+        for key, value in _QUIET.items():
+            os.environ.setdefault(key, value)
+        try:
+            from mlflow import MlflowClient
+        except ImportError as error:
+            raise EnvironmentMissing(
+                f"the registry {self.uri} needs 'mlflow': pip install 'slipway[mlflow]'"
+            ) from error
+        with translated(f"opening {self.uri}"):
+            if self._database is None:
+                return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            with first_use(self._database):
+                client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+                client.search_experiments(max_results=1)  # makes the tables, where there are none
+                client.search_registered_models(max_results=1)
+            return client
+
+    def _view(self, name: str) -> RegistryView:
+        """What is registered under a name; from SQLite directly where that is beyond doubt."""
+        if self._database is not None:
+            peeked = peek(self._database, name)
+            if peeked is not None:
+                return peeked
+        return self._ask(name)
+
+    def _ask(self, name: str) -> RegistryView:
+        client = self._client
+        try:
+            with translated(f"reading {name} in {self.uri}"):
+                aliases = client.get_registered_model(name).aliases
+                versions = {
+                    int(version.version): f"sha256:{version.tags[DIGEST_TAG]}"
+                    for version in _search(client, name)
+                    if DIGEST_TAG in version.tags and version.status == "READY"
+                }
+        except SourceNotFound:
+            aliases, versions = {}, {}
+        page = None if self._database else f"{self.uri}/#/models/{name}/versions/{{version}}"
+        return RegistryView(name, versions, {a: int(v) for a, v in aliases.items()}, page)
+
+    def _create(self, registration: Registration) -> RegisteredVersion:
+        """Make a version, unless another process has made it meanwhile."""
+        _check_files(registration)
+        name, digest = registration.name, registration.bundle_digest
+        client = self._client
+        with translated(f"registering {name} in {self.uri}"):
+            self._ensure_model(name)
+            run_id = self._log_run(registration)
+            mine = client.create_model_version(
+                name,
+                source=self._source(registration, run_id),
+                run_id=run_id,
+                description=registration.description or None,
+                tags={
+                    **registration.tags,
+                    "bundle_uri": registration.bundle_uri,
+                    DIGEST_TAG: digest.removeprefix("sha256:"),
+                },
+            )
+            view = self._ask(name)
+            winner = view.find(digest)
+            if winner is not None and winner.version != int(mine.version):
+                client.delete_model_version(name, str(mine.version))
+                client.delete_run(run_id)
+                return winner
+        return view.version(int(mine.version), created=True)
+
+    def _ensure_model(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _source(self, registration: Registration, run_id: str) -> str:
+        if self._database is not None:
+            return str(registration.bundle.absolute())
+        self._client.log_artifacts(run_id, str(registration.bundle), "bundle")
+        return f"{self._client.get_run(run_id).info.artifact_uri}/bundle"
+
+    def _log_run(self, registration: Registration) -> str:
+        """One finished run with everything that was found of the bundle."""
+        client = self._client
+        digest = registration.bundle_digest.removeprefix("sha256:")
+        run = client.create_run(
+            self._experiment(registration.name),
+            run_name=f"{registration.name} {digest[:12]}",
+            tags={DIGEST_TAG: digest},
+        )
+        run_id: str = run.info.run_id
+        try:
+            _log(client, run_id, registration)
+        except BaseException:
+            with suppress(Exception):  # the first failure is the one to tell
+                client.set_terminated(run_id, "FAILED")
+            raise
+        client.set_terminated(run_id, "FINISHED")
+        return run_id
+
+    def _experiment(self, model: str) -> str:
+        """The model's own experiment.
+
+        Its artifact location is given, since MLflow's default for a database is `./mlruns`: another
+        folder for each place that a process is started from.
+        """
+        from mlflow.exceptions import MlflowException
+
+        name = f"slipway-{model}"
+        folder = self._database.parent / ARTIFACTS / name if self._database else None
+        try:
+            created: str = self._client.create_experiment(
+                name, artifact_location=folder.as_uri() if folder else None
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            if found.lifecycle_stage == "deleted":
+                self._client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+        return created
+
+
+def _check_files(registration: Registration) -> None:
+    if not (registration.bundle / "MLmodel").is_file():
+        raise RequestError(f"{registration.bundle} holds no MLmodel; register an unpacked bundle")
+    for path in registration.evidence:
+        if not path.is_file():
+            raise SourceNotFound(f"no evidence at {path}")
+
+
+def _search(client: "MlflowClient", name: str) -> Iterator[Any]:
+    """All versions, page by page; MLflow's entities carry no types."""
+    token = None
+    while True:
+        page = client.search_model_versions(f"name='{name}'", max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _log(client: "MlflowClient", run_id: str, registration: Registration) -> None:
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    params = [Param(key, value) for key, value in registration.params.items()]
+    metrics = [Metric(key, value, now, 0) for key, value in registration.metrics.items()]
+    for some in _batches(params, _PARAMS_A_BATCH):
+        client.log_batch(run_id, params=some)
+    for some in _batches(metrics, _METRICS_A_BATCH):
+        client.log_batch(run_id, metrics=some)
+    for path in registration.evidence:
+        client.log_artifact(run_id, str(path))
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
