@@ -20,6 +20,9 @@ from slipway.validation.walk import SMALL
 
 _LONGEST_MESSAGE: Final = 400
 
+_OWN_MISTAKE: Final = "One and only one of the attributes 'value'"
+"""onnx 1.23 stumbles over its own function body of MeanVarianceNormalization 13."""
+
 
 def check_model(path: Path) -> CheckReport:
     """Say whether a model file is sound, with the reasons when it is not.
@@ -99,7 +102,8 @@ def _run_shape_inference(model: onnx.ModelProto) -> Iterator[Finding]:
     try:
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-        yield _error("shape-inference", f"types or shapes contradict each other: {error}")
+        found = _error("shape-inference", f"types or shapes contradict each other: {error}")
+        yield found.model_copy(update={"level": "warning"}) if _OWN_MISTAKE in str(error) else found
 
 
 def _run_checker(path: Path) -> Iterator[Finding]:

@@ -30,8 +30,8 @@ _BITS: Final[dict[int, int]] = {
 }
 _FLOATS: Final = frozenset({_TYPE.FLOAT, _TYPE.DOUBLE, _TYPE.FLOAT16, _TYPE.BFLOAT16})
 _SUMMED: Final = frozenset({_TYPE.FLOAT, _TYPE.DOUBLE})
-_NAN_SEPARATED: Final = "membership_values"
-"""TreeEnsemble's sets, which the spec separates by NaN."""
+_NAN_MEANS_NOTHING: Final = frozenset({"membership_values", "nodes_splits"})
+"""TreeEnsemble separates its sets by NaN, and puts NaN where a set is tested for no threshold."""
 
 _PASSING: Final = frozenset(
     {"Identity", "Transpose", "Reshape", "Cast", "Squeeze", "Unsqueeze", "Flatten", "Slice"}
@@ -123,7 +123,7 @@ def _held(tensor: onnx.TensorProto, needed: int) -> tuple[int, int, str]:
 def _check_values(
     placed: PlacedTensor, nans: int, infinities: int, weighed: frozenset[str]
 ) -> Iterator[Finding]:
-    if nans and placed.attribute != _NAN_SEPARATED:
+    if nans and placed.attribute not in _NAN_MEANS_NOTHING:
         message = f"holds {nans} NaN; training diverged or the file was damaged"
         # A lone NaN in a Constant node is a marker that the graph compares or fills with.
         marker = placed.node is not None and math.prod(placed.tensor.dims) == 1
