@@ -33,7 +33,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
         UnreadableModel: when it is no ONNX model.
     """
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
     except FileNotFoundError as error:
         raise SourceNotFound(f"no model at {path}") from error
     except (DecodeError, OSError, ValueError) as error:

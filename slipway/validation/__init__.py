@@ -1,0 +1,18 @@
+"""Whether a model may be served: is it sound, equal enough to its source, and good enough?
+
+Three questions, each with a module that answers it with a report, and one that puts them together:
+
+- `checking`: `check_model` says whether the file is sound. It starts with `preflight`, static rules
+  over the parsed file, before any native parser walks the graph; then ONNX's checker, shape
+  inference, and whether onnxruntime loads it.
+- `parity`: `check_parity` replays a golden set and compares outputs with the source model's; the
+  arithmetic is in `comparing`, plain golden files are read by `replay`.
+- `metrics`: the task metric on labelled data, in numpy alone.
+- `validate`: the isolated stage: check, parity, metric, verdict.
+
+The preflight's rules are one file a subject, each a generator of findings over a `walk.ModelWalk`:
+`versions`, `operators`, `behaviour`, `naming`, `functions`, `tensors` (with `external`). A new rule
+is one function and one line in `preflight.RULES`.
+
+Models are never changed here; conversions live in `slipway.precisions`.
+"""

@@ -1,0 +1,170 @@
+"""The validation stage: check, parity, metric and the verdict over them, for one variant.
+
+It runs in an isolated child: everything that it reads is local, and what it raises is a
+`SlipwayError`.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from slipway.errors import DataError
+from slipway.protocols import ValidateRequest
+from slipway.providers.sessions import Session
+from slipway.reports import CheckReport, MetricReport, ParityReport, ValidationReport
+from slipway.samples.arrays import Arrays, Samples, load_samples
+from slipway.samples.fitting import fit_inputs
+from slipway.samples.golden import GoldenSet
+from slipway.specs import LOWER_IS_BETTER, is_close_or_better
+from slipway.validation.checking import check_and_open, first_error
+from slipway.validation.metrics import compute_metric
+from slipway.validation.parity import check_parity
+
+BATCH_ROWS: Final = 256
+BATCH_BYTES: Final = 8 << 20
+"""Input bytes in one batch: activations are a hundred times larger in a deep network."""
+
+
+def validate(request: ValidateRequest, scratch: Path) -> ValidationReport:  # noqa: ARG001 - every stage is given a scratch folder
+    """Judge one variant.
+
+    fp32 and fp16 pass where check and parity pass, and the metric, if there is one, is within its
+    budget. INT8 passes where the check passes and the metric is within its budget; without a
+    metric its outputs are judged by relative error and labels. No variant passes whose outputs are
+    missing, of another shape, or not finite where the source's are.
+
+    Raises:
+        SourceNotFound, UnreadableModel, DataError: when there is nothing to judge, or nothing to
+            judge it by.
+    """
+    check, session = check_and_open(request.model)
+    if session is None:
+        reason = f"the check failed: {first_error(check)}"
+        return ValidationReport(
+            precision=request.precision, passed=False, reason=reason, check=check
+        )
+    parity = _check_parity(request, session)
+    metric = None
+    if request.metric is not None and not _incomparable(parity):
+        metric = _check_metric(request, session)
+    return _conclude(request, check, parity, metric)
+
+
+def _is_int8(request: ValidateRequest) -> bool:
+    return request.precision.startswith("int8")
+
+
+def _check_parity(request: ValidateRequest, session: Session) -> ParityReport:
+    return check_parity(
+        session,
+        GoldenSet.load(request.golden),
+        tolerance=request.parity.for_precision(request.precision),
+        label_agreement=request.parity.label_agreement,
+        by="labels" if _is_int8(request) else "values",
+        relative_error=request.parity.int8_relative_error,
+    )
+
+
+def _incomparable(parity: ParityReport) -> str | None:
+    """Why an output is not even of the source's kind; no metric makes up for that."""
+    for output in parity.outputs:
+        if not output.passed and output.max_abs_error is None:
+            return f"output {output.output}: {output.reason}"
+    return None
+
+
+def _check_metric(request: ValidateRequest, session: Session) -> MetricReport:
+    if request.metric is None or request.evaluation is None:
+        raise DataError(f"metric: {request.metric} needs evaluation data with labels in it")
+    samples = load_samples(request.evaluation)
+    labels = samples[request.labels]
+    if len(samples) == 0:
+        raise DataError(f"{request.evaluation.name} holds no rows")
+    outputs = _run_batches(session, samples.select([i.name for i in session.inputs]))
+    value = compute_metric(
+        request.metric, outputs=outputs, labels=labels, output=request.metric_output
+    )
+    baseline = value if request.baseline is None else request.baseline
+    known = math.isfinite(value) and math.isfinite(baseline)
+    sign = 1 if request.metric in LOWER_IS_BETTER else -1
+    return MetricReport(
+        passed=known
+        and is_close_or_better(
+            value, baseline, metric=request.metric, drop=request.budget.metric_drop
+        ),
+        name=request.metric,
+        value=value if math.isfinite(value) else None,
+        baseline=baseline if math.isfinite(baseline) else None,
+        drop=sign * (value - baseline) if known else None,
+        budget=request.budget.metric_drop,
+        samples=len(labels),
+    )
+
+
+def _run_batches(session: Session, samples: Samples) -> Arrays:
+    """All outputs with a row for each sample, run in batches that fit the model and memory."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in session.output_names}
+    for batch, rows in _batches(session, samples):
+        for name, array in session.run(fit_inputs(session.inputs, batch)).items():
+            if name in parts and array.ndim and len(array) == len(batch):
+                parts[name].append(array[:rows])
+            else:
+                parts.pop(name, None)  # no row for each sample: of no use to a metric
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _batches(session: Session, samples: Samples) -> Iterator[tuple[Samples, int]]:
+    """Batches with the number of rows that count: a fixed batch size is filled up by repeating."""
+    fixed = {
+        info.shape[0] for info in session.inputs if info.shape and isinstance(info.shape[0], int)
+    }
+    if fixed:
+        size = max(fixed)
+        for batch in samples.batches(size):
+            yield batch.repeat_to(size), len(batch)
+        return
+    row_bytes = sum(array[:1].nbytes for array in samples.arrays.values())
+    size = min(BATCH_ROWS, max(1, BATCH_BYTES // max(row_bytes, 1)))
+    for batch in samples.batches(size):
+        yield batch, len(batch)
+
+
+def _conclude(
+    request: ValidateRequest,
+    check: CheckReport,
+    parity: ParityReport,
+    metric: MetricReport | None,
+) -> ValidationReport:
+    objections = [_incomparable(parity)]
+    if not (_is_int8(request) and metric is not None):
+        objections.append(_parity_objection(parity))
+    objections.append(_metric_objection(metric))
+    reason = next((objection for objection in objections if objection), None)
+    return ValidationReport(
+        precision=request.precision,
+        passed=reason is None,
+        reason=reason,
+        check=check,
+        parity=parity,
+        metric=metric,
+    )
+
+
+def _parity_objection(parity: ParityReport) -> str | None:
+    if parity.passed:
+        return None
+    return f"output {parity.worst.output}: {parity.worst.reason}"
+
+
+def _metric_objection(metric: MetricReport | None) -> str | None:
+    if metric is None or metric.passed:
+        return None
+    if metric.value is None or metric.baseline is None or metric.drop is None:
+        return f"{metric.name} is not a number on {metric.samples} samples"
+    return (
+        f"{metric.name} is {metric.value:.6g}, {metric.drop:.4g} worse than the baseline's "
+        f"{metric.baseline:.6g}; the budget is {metric.budget:g}"
+    )
