@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
+from slipway.samples.arrays import Array
+
 CNN = """
 <ir_version: 10, opset_import: ["" : 18]>
 cnn (float[batch, 1, 8, 8] image) => (float[batch, 10] scores) {
@@ -58,7 +60,12 @@ attention (float[batch, seq, 16] x, float[batch, seq] mask) => (float[batch, seq
     y = MatMul (o, out)
 }
 """
-ATTENTION_WEIGHTS = {"query": (16, 16), "key": (16, 16), "value": (16, 16), "out": (16, 16)}
+ATTENTION_WEIGHTS: dict[str, tuple[int, ...]] = {
+    "query": (16, 16),
+    "key": (16, 16),
+    "value": (16, 16),
+    "out": (16, 16),
+}
 
 RELU = """
 <ir_version: 10, opset_import: ["" : 18]>
@@ -111,10 +118,10 @@ def save(model: onnx.ModelProto, folder: Path, name: str = "model.onnx") -> Path
     return path
 
 
-def replace_weight(model: onnx.ModelProto, name: str, values: np.ndarray) -> None:
+def replace_weight(model: onnx.ModelProto, name: str, values: Array) -> None:
     tensor = next(t for t in model.graph.initializer if t.name == name)
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
 
 
-def weight(model: onnx.ModelProto, name: str) -> np.ndarray:
+def weight(model: onnx.ModelProto, name: str) -> Array:
     return numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == name)).copy()

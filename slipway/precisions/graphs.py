@@ -36,7 +36,7 @@ def load_model(path: Path) -> onnx.ModelProto:
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model to a new file; the weights of a large one go to `path` + `.data`."""
+    """Write a model to a new file; the weights of a large one leave memory for `path` + `.data`."""
     if is_large(model):
         onnx.save_model(
             model,

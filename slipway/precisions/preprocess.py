@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import onnx
+import onnx.version_converter
 
 from slipway.errors import PrecisionFailed
 from slipway.precisions import graphs
@@ -19,7 +20,7 @@ MIN_OPSET: Final = 13
 
 
 def preprocess(model: onnx.ModelProto, work: Path) -> Path:
-    """Write the prepared model into `work` and return its path.
+    """Write the prepared model into `work` and return its path; `model` is used up.
 
     onnxruntime's basic optimizations run (folding, batch normalization into convolutions), then
     ONNX shape inference. Symbolic inference is the fallback for types that remain unknown; where
@@ -43,7 +44,7 @@ def preprocess(model: onnx.ModelProto, work: Path) -> Path:
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without what trips the quantizers.
+    """The model without what trips the quantizers; not a copy, which protobuf refuses over 2 GB.
 
     The dynamo exporter writes value_info for initializers; quantize_dynamic transposes Gemm
     weights and then fails in strict shape inference (onnxruntime 1.31: "Inferred shape and
@@ -52,17 +53,14 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     opset = next((o.version for o in model.opset_import if o.domain in graphs.DEFAULT_DOMAINS), 0)
     if opset < MIN_OPSET:
         try:
-            copy: onnx.ModelProto = onnx.version_converter.convert_version(model, MIN_OPSET)
+            model = onnx.version_converter.convert_version(model, MIN_OPSET)
         except Exception as error:  # the converter's C++ errors have no common class
             raise PrecisionFailed(
                 f"INT8 needs opset {MIN_OPSET}; this model has {opset} and cannot be raised: "
                 f"{error}. Export it with a newer opset"
             ) from error
-    else:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-    graphs.tidy(copy)
-    return copy
+    graphs.tidy(model)
+    return model
 
 
 def _prepare(source: Path, target: Path, *, symbolic: bool) -> None:
