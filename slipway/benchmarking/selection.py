@@ -20,8 +20,9 @@ def select_variant(
     Judged at batch size 1, or else at the smallest one measured. Among the variants that passed
     validation, those known to meet the objective come first, then those of which it is undecided;
     where all are known to miss it they are compared none the less, since something must be
-    served, and the rows say that the objective is missed. Of these the fastest wins, where only a verdict of `faster` or `slower` moves a variant from the
-    baseline's speed, and of variants that cannot be told apart the one of higher precision.
+    served, and the rows say that the objective is missed. Of these the fastest wins, where only a
+    verdict of `faster` or `slower` moves a variant from the baseline's speed, and of variants
+    that cannot be told apart the one of higher precision.
 
     Raises:
         ModelError: when no variant that was measured passed.
