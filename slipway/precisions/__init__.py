@@ -1,0 +1,40 @@
+"""Precisions: one file and one line of the table each.
+
+`convert` is what the isolated child calls. `graphs` reads, tidies and writes models; `preprocess`
+prepares one for a quantizer; `calibration` and `histograms` find activation ranges from data;
+`audit` looks at scales and ranges; `finishing` is how every converted model ends.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Final, cast
+
+from slipway.errors import PrecisionFailed
+from slipway.protocols import Converter, ConvertRequest, ConvertResult
+from slipway.specs import Precision
+
+CONVERTERS: Final[dict[Precision, str]] = {
+    "fp32": "slipway.precisions.fp32",
+    "fp16": "slipway.precisions.fp16",
+    "int8-dynamic": "slipway.precisions.int8_dynamic",
+    "int8-static": "slipway.precisions.int8_static",
+}
+
+
+def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
+    """Make the precision that the request names, writing inside `scratch` only.
+
+    What can be said of this model comes back as a result: `skipped` where the precision does not
+    apply, `failed` where it came out unusable. The model of a result stands alone in its folder,
+    with its external data beside it.
+
+    Raises:
+        SourceNotFound, UnreadableModel: for the model.
+        DataError: for calibration data that is missing or unusable.
+    """
+    module = importlib.import_module(CONVERTERS[request.precision])
+    converter = cast("Converter", module.convert)
+    try:
+        return converter(request, scratch)
+    except PrecisionFailed as error:
+        return ConvertResult(status="failed", reason=str(error))
