@@ -124,9 +124,9 @@ class ValidateRequest(Value):
 
 
 class BenchmarkRequest(Value):
-    """What a benchmark is given: the variants, fp32 first, and inputs to run them with."""
+    """What a benchmark is given: the variants and inputs to run them with."""
 
-    models: dict[Precision, Path]
+    models: dict[str, Path] = Field(description="By label, such as the precision; baseline first.")
     golden: Path = Field(description="Inputs are taken from the golden set, tiled to the batch.")
     provider: str = "cpu"
     options: BenchmarkSpec

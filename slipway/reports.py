@@ -153,7 +153,7 @@ class Estimate(Value):
 class BenchmarkReport(Value):
     """One variant on one provider at one batch size, measured interleaved with its baseline."""
 
-    precision: Precision
+    precision: str = Field(description="The variant's label: its precision, or a file's name.")
     provider: str
     batch_size: int
     queries: int

@@ -23,7 +23,7 @@ from slipway.providers.sessions import Session, allotted_cores
 from slipway.reports import BenchmarkReport
 from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenSet
-from slipway.specs import BenchmarkSpec, Precision
+from slipway.specs import BenchmarkSpec
 
 Query = Callable[[], object]
 Nanoseconds = npt.NDArray[np.int64]
@@ -47,7 +47,7 @@ class Window:
     """All latencies of one batch size; column i of every variant is from the same round."""
 
     batch_size: int
-    latencies: Mapping[Precision, Nanoseconds]
+    latencies: Mapping[str, Nanoseconds]
     noisy: bool
 
 
@@ -94,7 +94,7 @@ def measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkResult:  # noq
 
 
 def run_interleaved(
-    queries: Mapping[Precision, Query], *, batch_size: int, options: BenchmarkSpec
+    queries: Mapping[str, Query], *, batch_size: int, options: BenchmarkSpec
 ) -> Window:
     """Warm up, then run rounds of one query of every variant, each round in a new random order.
 

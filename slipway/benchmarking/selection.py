@@ -33,12 +33,10 @@ def select_variant(
         raise ModelError("no variant that was measured passed validation; there is none to select")
     known = {row.precision: _meets(row, slo_p99_ms) for row in judged}
     most = next(answer for answer in (True, None, False) if answer in known.values())
-    candidates = sorted(
-        (row for row in judged if known[row.precision] is most),
-        key=lambda row: PRECISIONS.index(row.precision),
-    )
+    candidates = [row for row in judged if known[row.precision] is most]
     best = min(map(_speed, candidates))
-    return next(row.precision for row in candidates if _may_be_as_fast(row, best))
+    fastest = {row.precision for row in candidates if _may_be_as_fast(row, best)}
+    return next(precision for precision in PRECISIONS if precision in fastest)
 
 
 def _meets(row: BenchmarkReport, slo_p99_ms: float | None) -> bool | None:

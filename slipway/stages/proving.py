@@ -1,9 +1,12 @@
 """What was made is held to what was asked: check, parity, metric, latency."""
 
+import platform
 from collections.abc import Mapping
 
 from slipway.artifacts import ArtifactRef
+from slipway.benchmarking.conditions import CPUINFO, cpu_model
 from slipway.protocols import BenchmarkRequest, BenchmarkResult, ValidateRequest
+from slipway.providers.sessions import allotted_cores
 from slipway.reports import BenchmarkSuite, ValidationReport
 from slipway.specs import Precision, ReleaseSpec
 from slipway.stages.workspace import Workspace
@@ -70,3 +73,13 @@ def benchmark_models(
             what=f"the benchmark on {provider}",
         )
     return BenchmarkSuite(provider=provider, conditions=result.conditions, rows=result.rows)
+
+
+def host_fingerprint() -> dict[str, str | int]:
+    """What a latency cannot be taken elsewhere from: a cached one is reused on this host alone."""
+    return {
+        "host": platform.node(),
+        "cpu": cpu_model(CPUINFO),
+        "cores": allotted_cores(),
+        "kernel": platform.release(),
+    }

@@ -1,0 +1,268 @@
+"""The commands. Each parses its arguments, calls one stage, and answers; no work is done here.
+
+Everything heavy is imported inside the commands, so that `--help` answers at once.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from slipway.cli.output import answer, answering, complain, say
+
+if TYPE_CHECKING:
+    from slipway.reports import Finding
+    from slipway.stages.bare import ConvertedFile
+
+app = typer.Typer(
+    name="slipway",
+    help="Take a trained model to a measured, verified, registered ONNX release.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Spec = Annotated[Path, typer.Argument(help="The release spec (YAML).", metavar="SPEC.yaml")]
+Model = Annotated[Path, typer.Argument(help="The ONNX model.", metavar="MODEL.onnx")]
+Out = Annotated[Path, typer.Option("--out", help="Where the model is written; must not exist.")]
+BundleFolder = Annotated[Path, typer.Argument(help="The bundle's folder.", metavar="BUNDLE")]
+
+
+def run() -> None:
+    """Run the program."""
+    app()
+
+
+@app.callback()
+def _program(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from slipway import __version__
+
+        say(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def release(spec_file: Spec, as_json: Json = False) -> None:
+    """Run a whole release: export, prove, measure, bundle, register."""
+    from slipway.specs import load_spec
+
+    with answering(as_json=as_json):
+        spec = load_spec(spec_file)
+        from slipway.cli.flows import run_release
+        from slipway.cli.release_view import print_release, report_path
+        from slipway.reporting.json_view import release_json
+
+        report = run_release(spec)
+        page = report_path(report)
+        answer(
+            release_json(report) | {"report": str(page)},
+            as_json=as_json,
+            words=lambda: print_release(report, page),
+            passed=report.passed,
+        )
+
+
+@app.command()
+def export(
+    spec_file: Spec,
+    out: Annotated[Path, typer.Option("--out", help="Folder for model.onnx and golden.npz.")],
+    as_json: Json = False,
+) -> None:
+    """Export the source model and check parity; nothing is bundled or registered."""
+    from slipway.specs import load_spec
+
+    with answering(as_json=as_json, working="exporting"):
+        from slipway.stages.exporting import export_to_folder
+
+        report = export_to_folder(load_spec(spec_file), out)
+
+        def words() -> None:
+            say(f"{report.model}  opset {report.opset}, {report.route}")
+            for tensor in (*report.inputs, *report.outputs):
+                say(f"  {tensor.name}: {tensor.dtype} {list(tensor.shape)}")
+            say(f"parity {'passed' if report.passed else 'FAILED'}: {report.diagnosis}")
+
+        answer(report, as_json=as_json, words=words, passed=report.passed)
+
+
+@app.command()
+def check(model: Model, as_json: Json = False) -> None:
+    """Check a model: static rules, the ONNX checker, shapes, and that onnxruntime loads it."""
+    with answering(as_json=as_json, working="checking"):
+        from slipway.stages.bare import check_file
+
+        report = check_file(model)
+
+        def words() -> None:
+            say(f"{model.name}: {'passed' if report.passed else 'FAILED'}")
+            _list(report.findings)
+
+        answer(report, as_json=as_json, words=words, passed=report.passed)
+
+
+@app.command()
+def parity(
+    model: Model,
+    golden: Annotated[Path, typer.Option(help="A golden set, or an npz of inputs and outputs.")],
+    rtol: Annotated[float, typer.Option(min=0)] = 1e-4,
+    atol: Annotated[float, typer.Option(min=0)] = 1e-5,
+    as_json: Json = False,
+) -> None:
+    """Compare a model's outputs with recorded ones."""
+    with answering(as_json=as_json, working="comparing"):
+        from slipway.specs import Tolerance
+        from slipway.stages.bare import compare_file
+
+        report = compare_file(model, golden, tolerance=Tolerance(rtol=rtol, atol=atol))
+
+        def words() -> None:
+            say(f"{model.name}: {'passed' if report.passed else 'FAILED'} at {rtol=:g}, {atol=:g}")
+            for output in report.outputs:
+                say(f"  {output.output}: max abs {output.max_abs_error}, {output.reason or 'ok'}")
+
+        answer(report, as_json=as_json, words=words, passed=report.passed)
+
+
+@app.command()
+def quantize(
+    model: Model,
+    calibration: Annotated[Path, typer.Option(help="Inputs that the model will see.")],
+    out: Out,
+    method: Annotated[
+        Literal["minmax", "percentile", "entropy"], typer.Option(help="How ranges are found.")
+    ] = "minmax",
+    samples: Annotated[int, typer.Option(min=1, help="Samples used at most.")] = 256,
+    as_json: Json = False,
+) -> None:
+    """Quantize a model to static INT8 (QDQ) with calibrated, audited scales."""
+    with answering(as_json=as_json, working="quantizing"):
+        from slipway.specs import Int8StaticSpec
+        from slipway.stages.bare import convert_file
+
+        made = convert_file(
+            model,
+            out,
+            precision="int8-static",
+            options=Int8StaticSpec(method=method, samples=samples),
+            calibration=calibration,
+        )
+        answer(made, as_json=as_json, words=lambda: _made(made))
+
+
+@app.command()
+def fp16(model: Model, out: Out, as_json: Json = False) -> None:
+    """Convert a model to half precision, keeping float32 inputs and outputs."""
+    with answering(as_json=as_json, working="converting"):
+        from slipway.specs import Fp16Spec
+        from slipway.stages.bare import convert_file
+
+        made = convert_file(model, out, precision="fp16", options=Fp16Spec())
+        answer(made, as_json=as_json, words=lambda: _made(made))
+
+
+@app.command()
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help="Models; the first is the baseline.")],
+    provider: Annotated[str, typer.Option(help="Execution provider.")] = "cpu",
+    golden: Annotated[
+        Path | None, typer.Option(help="Inputs to run; made up from the signature if absent.")
+    ] = None,
+    batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Repeat for several.")] = None,
+    queries: Annotated[int, typer.Option(min=20, help="Queries per model and batch size.")] = 700,
+    threads: Annotated[int | None, typer.Option(min=1, help="Intra-op threads.")] = None,
+    slo_p99_ms: Annotated[float | None, typer.Option("--slo-p99-ms", help="Wanted p99.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure latency of models side by side, with intervals, in one interleaved session."""
+    with answering(as_json=as_json, working="measuring"):
+        from slipway.cli.benchmark_view import print_benchmark
+        from slipway.specs import BenchmarkSpec
+        from slipway.stages.bare import benchmark_files
+
+        result = benchmark_files(
+            models,
+            golden=golden,
+            provider=provider,
+            options=BenchmarkSpec(
+                batch_sizes=tuple(batch_size or [1]),
+                queries=queries,
+                intra_op_threads=threads,
+                slo_p99_ms=slo_p99_ms,
+            ),
+        )
+        answer(result, as_json=as_json, words=lambda: print_benchmark(result))
+
+
+@app.command()
+def verify(bundle: BundleFolder, as_json: Json = False) -> None:
+    """Verify that a bundle's files are exactly those that were sealed."""
+    with answering(as_json=as_json):
+        from slipway.packaging.verify import verify_bundle
+
+        report = verify_bundle(bundle)
+
+        def words() -> None:
+            state = "verified" if report.passed else "NOT as it was sealed"
+            say(f"{bundle}: {state}, {report.files} files, {report.digest}")
+            _list(report.findings)
+
+        answer(report, as_json=as_json, words=words, passed=report.passed)
+
+
+@app.command()
+def selftest(bundle: BundleFolder, as_json: Json = False) -> None:
+    """Verify a bundle, load every variant and replay the golden set."""
+    with answering(as_json=as_json, working="replaying"):
+        from slipway.stages.bare import selftest_folder
+
+        report = selftest_folder(bundle)
+
+        def words() -> None:
+            for variant in report.variants:
+                detail = "repeats its answers" if variant.passed else f"FAILED: {variant.reason}"
+                say(f"{variant.precision}: {detail}")
+
+        answer(report, as_json=as_json, words=words, passed=report.passed)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this environment has: packages, providers, and which protections hold."""
+    with answering(as_json=as_json, working="examining"):
+        from slipway.cli.doctor import examine
+
+        report = examine()
+
+        def words() -> None:
+            for finding in report.findings:
+                mark = "ok     " if finding.ok else "MISSING" if finding.needed else "absent "
+                say(f"{mark}  {finding.name}: {finding.detail}")
+
+        answer(report, as_json=as_json, words=words)
+        if not report.passed:
+            raise typer.Exit(3)
+
+
+@app.command()
+def schema() -> None:
+    """Print the spec's JSON Schema, for editors to complete and check specs."""
+    from slipway.cli.output import print_json
+    from slipway.specs import ReleaseSpec
+
+    print_json(ReleaseSpec.model_json_schema())
+
+
+def _made(made: "ConvertedFile") -> None:
+    say(f"{made.model}: {made.size_bytes} bytes, {made.digest}")
+    for name, value in made.settings.items():
+        say(f"  {name}: {value}")
+
+
+def _list(findings: "tuple[Finding, ...]") -> None:
+    for finding in findings:
+        place = f" ({finding.place})" if finding.place else ""
+        complain(f"{finding.level}: {finding.code}: {finding.message}{place}")

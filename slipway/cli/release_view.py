@@ -1,0 +1,42 @@
+"""What `slipway release` tells a person: variants, bundle, report, what to open next."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from slipway.cli.output import say
+from slipway.reporting.terminal import print_variants
+from slipway.reports import ReleaseReport
+from slipway.settings import Settings
+
+
+def print_release(report: ReleaseReport, page: Path) -> None:
+    """Print what a release came to on stdout."""
+    width = None if sys.stdout.isatty() else 120
+    print_variants(Console(file=sys.stdout, width=width), report.evidence)
+    for failure in report.evidence.failures:
+        say(f"failed    {failure}")
+    if report.bundle is not None:
+        say(f"bundle    {report.bundle.path}")
+        say(f"digest    {report.bundle.digest}")
+    say(f"report    {page}")
+    if report.registered is not None:
+        made = "made" if report.registered.created else "found, not made again"
+        alias = f" @{report.registered.alias}" if report.registered.alias else ""
+        say(f"version   {report.registered.name} {report.registered.version}{alias} ({made})")
+        uri = Settings().registry_uri
+        if uri.startswith("sqlite:"):
+            say(f"MLflow    mlflow ui --backend-store-uri {uri}   then open http://127.0.0.1:5000")
+        elif report.registered.url:
+            say(f"MLflow    {report.registered.url}")
+    say(f"cache     {report.cache.hits} stages reused, {report.cache.misses} computed")
+
+
+def report_path(report: ReleaseReport) -> Path:
+    """The HTML report: in the bundle, or written now for a release that made none."""
+    if report.bundle is not None:
+        return Path(report.bundle.report)
+    from slipway.stages.releasing import write_report
+
+    return write_report(report.evidence)

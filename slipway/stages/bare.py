@@ -1,0 +1,202 @@
+"""The same work on bare files, for the command line: no store, no cache, no orchestrator."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from slipway.artifacts import digest_file
+from slipway.errors import PrecisionFailed, RequestError, SourceNotFound
+from slipway.isolation.runner import Limits, run_isolated
+from slipway.protocols import AnyPrecisionSpec, BenchmarkResult, ConvertRequest, ConvertResult
+from slipway.reports import CheckReport, ParityReport, SelftestReport
+from slipway.settings import Settings
+from slipway.specs import BenchmarkSpec, Precision, Tolerance
+from slipway.stages.workspace import EXTERNAL_DATA_SUFFIX
+
+Result = TypeVar("Result", bound=BaseModel)
+
+
+class ConvertedFile(ConvertResult):
+    """A converted model written where it was asked for."""
+
+    digest: str | None = None
+    size_bytes: int | None = None
+
+
+def check_file(model: Path) -> CheckReport:
+    """Check one model file, isolated."""
+    from slipway.stages.children import CheckRequest
+
+    with _scratch() as scratch:
+        return _run(
+            "slipway.stages.children:check",
+            CheckRequest(model=_existing(model)),
+            returns=CheckReport,
+            scratch=scratch,
+            what=f"the check of {model.name}",
+            reads=[model.parent],
+        )
+
+
+def compare_file(model: Path, golden: Path, *, tolerance: Tolerance) -> ParityReport:
+    """Compare a model file with recorded answers, isolated."""
+    from slipway.stages.children import ParityRequest
+
+    with _scratch() as scratch:
+        return _run(
+            "slipway.stages.children:parity",
+            ParityRequest(model=_existing(model), golden=_existing(golden), tolerance=tolerance),
+            returns=ParityReport,
+            scratch=scratch,
+            what=f"the comparison of {model.name}",
+            reads=[model.parent, golden],
+        )
+
+
+def convert_file(
+    model: Path,
+    out: Path,
+    *,
+    precision: Precision,
+    options: AnyPrecisionSpec,
+    calibration: Path | None = None,
+) -> ConvertedFile:
+    """Write a model at another precision to `out`, whole or not at all.
+
+    Raises:
+        RequestError: when `out` exists.
+        PrecisionFailed: when the precision does not apply or came out unusable, with the reason.
+    """
+    if out.exists():
+        raise RequestError(f"{out} exists already; choose another name or remove it")
+    data = _existing(calibration) if calibration is not None else None
+    with _scratch() as scratch:
+        result = _run(
+            "slipway.precisions:convert",
+            ConvertRequest(
+                precision=precision, model=_existing(model), options=options, calibration=data
+            ),
+            returns=ConvertResult,
+            scratch=scratch,
+            what=f"the conversion of {model.name} to {precision}",
+            reads=[model.parent, *([data] if data else [])],
+        )
+        if result.model is None or result.status != "passed":
+            raise PrecisionFailed(f"{model.name} to {precision}: {result.reason}")
+        _deliver(result.model, out)
+    return ConvertedFile(
+        **result.model_dump(exclude={"model"}),
+        model=out,
+        digest=digest_file(out),
+        size_bytes=out.stat().st_size,
+    )
+
+
+def benchmark_files(
+    models: Sequence[Path], *, golden: Path | None, provider: str, options: BenchmarkSpec
+) -> BenchmarkResult:
+    """Measure model files against the first, interleaved, isolated."""
+    from slipway.stages.children import FilesBenchmarkRequest
+
+    labels = _labels(models)
+    with _scratch() as scratch:
+        return _run(
+            "slipway.stages.children:benchmark_files",
+            FilesBenchmarkRequest(
+                models={
+                    label: _existing(model) for label, model in zip(labels, models, strict=True)
+                },
+                golden=_existing(golden) if golden else None,
+                provider=provider,
+                options=options,
+            ),
+            returns=BenchmarkResult,
+            scratch=scratch,
+            what=f"the benchmark of {', '.join(labels)}",
+            reads=[*(model.parent for model in models), *([golden] if golden else [])],
+        )
+
+
+def selftest_folder(bundle: Path) -> SelftestReport:
+    """Verify a bundle and replay its variants, isolated."""
+    from slipway.stages.children import SelftestRequest
+
+    if not bundle.is_dir():
+        raise SourceNotFound(f"no bundle at {bundle}")
+    with _scratch() as scratch:
+        return _run(
+            "slipway.stages.children:selftest",
+            SelftestRequest(bundle=bundle.resolve()),
+            returns=SelftestReport,
+            scratch=scratch,
+            what=f"the self-test of {bundle.name}",
+            reads=[bundle],
+        )
+
+
+def _run(
+    function: str,
+    request: BaseModel,
+    *,
+    returns: type[Result],
+    scratch: Path,
+    what: str,
+    reads: Sequence[Path],
+) -> Result:
+    settings = Settings()
+    return run_isolated(
+        function,
+        request,
+        returns=returns,
+        scratch=scratch,
+        what=what,
+        reads=reads,
+        limits=Limits(timeout_s=settings.timeout_s, memory_bytes=settings.memory_limit_bytes),
+    )
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="slipway-", ignore_cleanup_errors=True) as folder:
+        scratch = Path(folder) / "scratch"
+        scratch.mkdir()
+        yield scratch
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise SourceNotFound(f"there is no file at {path}")
+    return path.resolve()
+
+
+def _labels(models: Sequence[Path]) -> list[str]:
+    """File names, or whole paths where two files have the same name."""
+    names = [model.name for model in models]
+    labels = names if len(set(names)) == len(names) else [str(model) for model in models]
+    if len(set(labels)) != len(labels):
+        raise RequestError("the same file is named twice; compare a model with another one")
+    return labels
+
+
+def _deliver(made: Path, out: Path) -> None:
+    """Move a model beside its place, then rename: external data first, the model last."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    data = made.with_name(made.name + EXTERNAL_DATA_SUFFIX)
+    if data.exists():
+        # The model names its data file, so that name is kept.
+        _move(data, out.with_name(data.name))
+    _move(made, out)
+
+
+def _move(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,151 @@
+"""Functions that run in an isolated child and need more than one part of the core."""
+
+import math
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from slipway.artifacts import Value
+from slipway.benchmarking.harness import measure
+from slipway.errors import CheckFailed, IntegrityError, RequestError
+from slipway.exporters.recording import golden_cases, record_golden
+from slipway.packaging.selftest import selftest_bundle
+from slipway.protocols import BenchmarkRequest, BenchmarkResult
+from slipway.providers.sessions import Session
+from slipway.reports import CheckReport, Evidence, ParityReport, SelftestReport
+from slipway.samples.golden import GoldenSet
+from slipway.specs import BenchmarkSpec, Precision, Tolerance
+from slipway.validation.checking import check_and_open, check_model
+from slipway.validation.checking import first_error as first_error_of
+from slipway.validation.parity import check_parity
+from slipway.validation.replay import load_golden
+
+# On another processor INT8 rounds otherwise; more than this beyond what was recorded is a fault.
+REPLAY_FACTOR = 2.0
+REPLAY_SLACK = 1e-3
+LABEL_SLACK = 0.02
+
+
+class CheckRequest(Value):
+    """A model to check."""
+
+    model: Path
+
+
+class ParityRequest(Value):
+    """A model and recorded answers to compare it with."""
+
+    model: Path
+    golden: Path
+    tolerance: Tolerance
+
+
+class SelftestRequest(Value):
+    """An unpacked bundle."""
+
+    bundle: Path
+
+
+class FilesBenchmarkRequest(Value):
+    """Bare model files to compare, the baseline first."""
+
+    models: dict[str, Path]
+    golden: Path | None = None
+    provider: str = "cpu"
+    options: BenchmarkSpec
+
+
+def check(request: CheckRequest, scratch: Path) -> CheckReport:  # noqa: ARG001 - a child's signature
+    """Check one model file."""
+    return check_model(request.model)
+
+
+def parity(request: ParityRequest, scratch: Path) -> ParityReport:  # noqa: ARG001
+    """Compare a model file with a golden set or a plain npz of one run."""
+    session = _open(request.model)
+    golden = load_golden(request.golden, [tensor.name for tensor in session.inputs])
+    return check_parity(session, golden, tolerance=request.tolerance)
+
+
+def selftest(request: SelftestRequest, scratch: Path) -> SelftestReport:  # noqa: ARG001
+    """Verify a bundle and replay its variants against their recorded answers.
+
+    Raises:
+        IntegrityError: when the bundle is not as sealed, or its evidence cannot be read.
+    """
+    recorded: dict[Precision, ParityReport] = {}
+
+    def replay(precision: Precision, model: Path, golden: Path) -> tuple[bool, float | None, str]:
+        if not recorded:
+            recorded.update(_recorded(request.bundle))
+        report = _replayed(precision, _open(model), GoldenSet.load(golden), recorded.get(precision))
+        worst = report.worst
+        reason = "" if report.passed else f"output {worst.output}: {worst.reason}"
+        return report.passed, worst.max_abs_error, reason
+
+    return selftest_bundle(request.bundle, replay)
+
+
+def benchmark_files(request: FilesBenchmarkRequest, scratch: Path) -> BenchmarkResult:
+    """Measure bare files against the first; inputs are made up unless a golden set is given."""
+    sessions = {label: _open(model) for label, model in request.models.items()}
+    first = next(iter(sessions.values()))
+    names = {tensor.name for tensor in first.inputs}
+    for label, session in sessions.items():
+        if {tensor.name for tensor in session.inputs} != names:
+            raise RequestError(f"{label} takes other inputs than the first model; compare equals")
+    if request.golden is not None:
+        golden = load_golden(request.golden, sorted(names))
+    else:
+        golden = record_golden(golden_cases(first.inputs, None, seed=0), first.run)
+    path = scratch / "golden.npz"
+    golden.save(path)
+    return measure(
+        BenchmarkRequest(
+            models=request.models, golden=path, provider=request.provider, options=request.options
+        ),
+        scratch,
+    )
+
+
+def _open(model: Path) -> Session:
+    report, session = check_and_open(model)
+    if session is None:
+        raise CheckFailed(f"{model.name} fails its check: {first_error_of(report)}")
+    return session
+
+
+def _recorded(bundle: Path) -> dict[Precision, ParityReport]:
+    try:
+        evidence = Evidence.model_validate_json((bundle / "evidence/evidence.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise IntegrityError(f"the bundle's evidence cannot be read: {error}") from error
+    return {
+        variant.precision: variant.validation.parity
+        for variant in evidence.variants
+        if variant.validation is not None and variant.validation.parity is not None
+    }
+
+
+def _replayed(
+    precision: Precision, session: Session, golden: GoldenSet, recorded: ParityReport | None
+) -> ParityReport:
+    """Within the tolerance again; INT8 no further off than when it was released, with slack."""
+    if recorded is None:
+        return check_parity(session, golden, tolerance=Tolerance())
+    if not precision.startswith("int8"):
+        return check_parity(session, golden, tolerance=recorded.tolerance)
+    errors = [_finite(output.relative_l2) for output in recorded.outputs]
+    agreements = [o.label_agreement for o in recorded.outputs if o.label_agreement is not None]
+    return check_parity(
+        session,
+        golden,
+        tolerance=recorded.tolerance,
+        label_agreement=max(0.0, min(agreements, default=1.0) - LABEL_SLACK),
+        by="labels",
+        relative_error=REPLAY_FACTOR * max(errors, default=0.0) + REPLAY_SLACK,
+    )
+
+
+def _finite(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else 0.0

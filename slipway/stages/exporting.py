@@ -1,0 +1,68 @@
+"""`slipway export`: a model and its golden set in a folder, with parity, and nothing else."""
+
+import shutil
+from pathlib import Path
+
+from slipway.artifacts import Value
+from slipway.reports import ParityReport, TensorInfo
+from slipway.specs import ReleaseSpec
+from slipway.stages.making import export_model, fetch_materials
+from slipway.stages.proving import validate_model
+from slipway.stages.workspace import Workspace
+
+
+class ExportedFolder(Value):
+    """What `slipway export` made, in the shape that scripts depend on."""
+
+    passed: bool
+    model: Path
+    golden: Path
+    opset: int
+    route: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    parity: ParityReport | None
+    diagnosis: str
+
+
+def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
+    """Export, validate fp32, and copy the model with its golden set into a folder.
+
+    A model that fails parity is written all the same, for looking at; `passed` says so.
+    """
+    materials = fetch_materials(spec)
+    exported = export_model(
+        spec,
+        materials.source,
+        factory=materials.factory,
+        golden=materials.golden,
+        sample_data=materials.sample_data,
+    )
+    validation = validate_model(
+        spec, "fp32", exported.model, exported.golden, evaluation=materials.evaluation
+    )
+    with Workspace() as work:
+        out.mkdir(parents=True, exist_ok=True)
+        for file in sorted(work.fetch_model(exported.model, "model").parent.iterdir()):
+            _place(file, out / file.name)
+        _place(work.fetch(exported.golden, "golden.npz"), out / "golden.npz")
+    return ExportedFolder(
+        passed=validation.passed,
+        model=out / "model.onnx",
+        golden=out / "golden.npz",
+        opset=exported.opset,
+        route=exported.route,
+        inputs=exported.inputs,
+        outputs=exported.outputs,
+        parity=validation.parity,
+        diagnosis=validation.reason or "every output agrees with the source model",
+    )
+
+
+def _place(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

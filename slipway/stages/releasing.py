@@ -1,0 +1,232 @@
+"""From evidence to a registered version: bundle, self-test, unpack, register."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from slipway.artifacts import (
+    BUNDLE_MEDIA_TYPE,
+    canonical_json,
+    digest_bytes,
+    digest_file,
+)
+from slipway.errors import CheckFailed, IntegrityError
+from slipway.packaging.bundle import BundleContent
+from slipway.packaging.bundle import build_bundle as write_bundle
+from slipway.packaging.manifest import MANIFEST_NAME
+from slipway.packaging.verify import verify_bundle
+from slipway.protocols import Registration
+from slipway.registries import open_registry
+from slipway.reporting.html import render_report
+from slipway.reporting.markdown import summary_markdown
+from slipway.reports import (
+    BundleReport,
+    Evidence,
+    Provenance,
+    RegisteredVersion,
+    SealedBundle,
+    SelftestReport,
+)
+from slipway.settings import Settings
+from slipway.specs import PATH_FIELDS, ReleaseSpec
+from slipway.stages.children import SelftestRequest
+from slipway.stages.making import Materials
+from slipway.stages.workspace import Workspace
+from slipway.stores import open_store
+from slipway.stores.trees import fetch, put_tree
+
+REPORT_NAME = "report.html"
+EVIDENCE_NAME = "evidence.json"
+
+
+def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
+    """The spec without the places of its files, whose contents have digests of their own."""
+    raw = spec.model_dump(mode="json")
+    for section, field in PATH_FIELDS:
+        if raw[section][field]:
+            raw[section][field] = Path(raw[section][field]).name
+    if raw["source"]["factory"]:
+        file, _, name = raw["source"]["factory"].rpartition(":")
+        raw["source"]["factory"] = f"{Path(file).name}:{name}"
+    raw["assets"] = [Path(asset).name for asset in raw["assets"]]
+    return raw
+
+
+def describe_provenance(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> Provenance:
+    """Where a bundle comes from; no times and no paths, so that equal work gives equal bytes."""
+    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
+    return Provenance(
+        source_digest=materials.source.digest,
+        data_digests=materials.digests(),
+        spec_digest=digest_bytes(canonical_json(spec_identity(spec))),
+        tools={**tools, **evidence.export.tools},
+        python=platform.python_version(),
+        platform=platform.platform(),
+    )
+
+
+def portable_evidence(evidence: Evidence) -> Evidence:
+    """Evidence whose references carry digests and no places of this machine."""
+
+    def strip(value: Any) -> Any:  # noqa: ANN401 - any JSON
+        if isinstance(value, dict):
+            known = {"uri", "digest"} <= value.keys()
+            return {
+                k: (value["digest"] if known and k == "uri" else strip(v)) for k, v in value.items()
+            }
+        return [strip(item) for item in value] if isinstance(value, list) else value
+
+    return Evidence.model_validate(strip(evidence.model_dump(mode="json")))
+
+
+def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> SealedBundle:
+    """Lay out and seal the bundle, and put it into the store."""
+    evidence = portable_evidence(evidence)
+    provenance = describe_provenance(spec, materials, evidence)
+    with Workspace() as work:
+        variants = {
+            variant.precision: work.fetch_model(variant.model, variant.precision).parent
+            for variant in evidence.variants
+            if variant.model is not None
+        }
+        folder = work.scratch / "bundle"
+        manifest = write_bundle(
+            folder,
+            content=BundleContent(
+                name=spec.name,
+                variants=variants,
+                golden=work.fetch(evidence.export.golden, "golden.npz"),
+                inputs=evidence.export.inputs,
+                outputs=evidence.export.outputs,
+                provenance=provenance,
+                evidence={
+                    REPORT_NAME: render_report(evidence, provenance=provenance).encode(),
+                    EVIDENCE_NAME: canonical_json(evidence.model_dump(mode="json")),
+                    "spec.json": canonical_json(spec_identity(spec)),
+                },
+                assets={
+                    name: work.fetch(ref, f"asset-{index}")
+                    for index, (name, ref) in enumerate(materials.assets.items())
+                },
+                selected=evidence.selected,
+            ),
+        )
+        ref = put_tree(work.store, folder, media_type=BUNDLE_MEDIA_TYPE)
+        return SealedBundle(digest=digest_bytes(manifest.to_json()), ref=ref)
+
+
+def selftest_sealed(spec: ReleaseSpec, bundle: SealedBundle) -> SelftestReport:
+    """Fetch the bundle from the store and replay every variant, isolated.
+
+    Raises:
+        CheckFailed: naming the variant that does not repeat its answers.
+    """
+    with Workspace() as work:
+        report = work.run(
+            "slipway.stages.children:selftest",
+            SelftestRequest(bundle=work.fetch(bundle.ref, "bundle")),
+            returns=SelftestReport,
+            what=f"the self-test of {spec.name}",
+        )
+    for variant in report.variants:
+        if not variant.passed:
+            raise CheckFailed(f"the self-test of {variant.precision} failed: {variant.reason}")
+    return report
+
+
+def unpack_bundle(bundle: SealedBundle) -> BundleReport:
+    """The bundle as a folder under the settings' home: found there whole, or fetched.
+
+    Raises:
+        IntegrityError: when a folder of that digest is there and is not what was sealed.
+    """
+    settings = Settings()
+    folder = settings.bundles / bundle.digest.replace(":", "/")
+    if not folder.exists():
+        fetch(open_store(settings.store_uri), bundle.ref, folder)
+    verified = verify_bundle(folder)
+    if not verified.passed or verified.digest != bundle.digest:
+        wrong = "; ".join(finding.message for finding in verified.findings)
+        raise IntegrityError(
+            f"{folder} is not the bundle that was sealed ({wrong}); remove the folder and run again"
+        )
+    return BundleReport(
+        path=str(folder),
+        digest=bundle.digest,
+        ref=bundle.ref,
+        report=str(folder / "evidence" / REPORT_NAME),
+    )
+
+
+def write_report(evidence: Evidence) -> Path:
+    """The HTML report of a release that made no bundle, beside the bundles of those that did."""
+    page = render_report(portable_evidence(evidence), provenance=None).encode()
+    name = f"{evidence.name}-{digest_bytes(page)[7:19]}.html"
+    folder = Settings().root / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(page)
+    temporary.replace(path)
+    return path
+
+
+def register_release(
+    spec: ReleaseSpec, bundle: BundleReport, evidence: Evidence
+) -> RegisteredVersion | None:
+    """Make one version of the bundle, or find it; None where the spec registers nothing."""
+    if spec.register_as is None:
+        return None
+    settings = Settings()
+    folder = Path(bundle.path)
+    return open_registry(settings.registry_uri).register(
+        Registration(
+            name=spec.register_as.name,
+            bundle=folder,
+            bundle_digest=bundle.digest,
+            bundle_uri=bundle.ref.uri,
+            alias=spec.register_as.alias,
+            description=summary_markdown(evidence),
+            tags=_tags(evidence),
+            params=_params(spec, folder),
+            metrics=_metrics(evidence),
+            evidence=(Path(bundle.report), folder / "evidence" / EVIDENCE_NAME),
+        )
+    )
+
+
+def _tags(evidence: Evidence) -> dict[str, str]:
+    """Few: a row of MLflow's table holds about six."""
+    chosen = {f"selected.{provider}": name for provider, name in evidence.selected.items()}
+    return {"framework": evidence.framework, **chosen}
+
+
+def _params(spec: ReleaseSpec, folder: Path) -> dict[str, str]:
+    return {
+        "source": Path(spec.source.uri).name,
+        "opset": str(spec.opset),
+        "precisions": ", ".join(spec.precisions.asked()),
+        "manifest": digest_file(folder / MANIFEST_NAME),
+        "spec": json.dumps(spec_identity(spec))[:5000],
+    }
+
+
+def _metrics(evidence: Evidence) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for variant in evidence.variants:
+        validation = variant.validation
+        if validation is not None and validation.metric is not None:
+            found[f"{variant.precision}/{validation.metric.name}"] = (
+                validation.metric.value if validation.metric.value is not None else float("nan")
+            )
+        if variant.model is not None:
+            found[f"{variant.precision}/size_bytes"] = float(variant.model.size_bytes)
+        for row in variant.benchmarks:
+            place = f"{variant.precision}/{row.provider}/batch_{row.batch_size}"
+            for name, estimate in (("p50", row.p50), ("p95", row.p95), ("p99", row.p99)):
+                if estimate.value_ms is not None:
+                    found[f"{place}/{name}_ms"] = estimate.value_ms
+            found[f"{place}/throughput"] = row.throughput
+    return found
