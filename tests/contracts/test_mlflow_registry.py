@@ -1,12 +1,16 @@
 import os
 import shutil
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import onnx
@@ -349,6 +353,7 @@ def test_a_registration_prints_nothing_of_mlflows_on_stdout(
     assert printed.split() == ["1", "True", "True"]
 
 
+@pytest.mark.slow
 def test_four_processes_that_meet_on_a_new_database_make_one_version(
     tmp_path: Path, bundle: Path
 ) -> None:
@@ -477,3 +482,73 @@ def test_a_moved_bundle_keeps_its_version(
     assert again.version == first.version
     assert not again.created
     assert digest_bytes((moved / "manifest.json").read_bytes()) == registration.bundle_digest
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server, as small as it gets: one worker, no jobs, its own SQLite and folder."""
+    folder = tmp_path_factory.mktemp("server")
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+                *("--host", "127.0.0.1", "--port", str(port)),
+                *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+                *("--artifacts-destination", str(folder / "artifacts")),
+            ],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            start_new_session=True,
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health", process, folder / "log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        with suppress(OSError), closing(urlopen(url, timeout=5)):  # noqa: S310 - our own server
+            return
+        time.sleep(0.2)
+    pytest.fail(f"the server did not come up:\n{log.read_text()}")
+
+
+@pytest.mark.slow
+def test_a_server_takes_holds_and_serves_the_bundle(
+    server: str, registration: Registration, tmp_path: Path
+) -> None:
+    import mlflow
+
+    registry = open_registry(server)
+    first = registry.register(registration)
+    assert (first.version, first.created, first.alias) == (1, True, "challenger")
+    assert first.url == f"{server}/#/models/table/versions/1"
+    again = registry.register(registration)
+    assert again == first.model_copy(update={"created": False})
+    assert registry.resolve("table", "challenger").bundle_digest == registration.bundle_digest
+    with pytest.raises(SourceNotFound):
+        registry.set_alias("table", "champion", 7)
+
+    (tmp_path / "download").mkdir()
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(server)
+    try:
+        there = mlflow.artifacts.download_artifacts(
+            "models:/table@challenger", dst_path=str(tmp_path / "download")
+        )
+        served = mlflow.pyfunc.load_model("models:/table@challenger/variants/int8-static")
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert verify_bundle(Path(there), digest=registration.bundle_digest).findings == ()
+    answer = served.predict(table_rows(4))["score"]
+    np.testing.assert_allclose(answer, table_scores(table_rows(4)), rtol=1e-6)
