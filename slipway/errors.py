@@ -40,6 +40,7 @@ _LACKING: Final = {
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
     errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter folder",
     errno.ENOTDIR: "a file stands where a folder is needed; choose another folder",
+    errno.EEXIST: "a file stands where a folder is needed; choose another folder",
 }
 
 

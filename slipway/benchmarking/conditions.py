@@ -53,16 +53,17 @@ class Clocks:
         return 100.0 * (self.steal_ticks - before.steal_ticks) / total if total > 0 else 0.0
 
 
-def is_noisy(before: Clocks, after: Clocks, *, running_s: float) -> bool:
+def is_noisy(before: Clocks, after: Clocks, *, running_s: float, threads: int) -> bool:
     """Whether a window in which queries ran for `running_s` of wall time was disturbed.
 
-    While a query runs, at least one thread does: CPU time well below wall time means waiting.
+    A single thread that runs for less CPU time than wall time was kept waiting; several threads
+    wait for each other as well, which is no disturbance.
     """
     steal = after.steal_percent_since(before)
-    cpu_s = after.cpu_s - before.cpu_s
+    waited = running_s > WAITING_RATIO * (after.cpu_s - before.cpu_s)
     switches = after.involuntary_switches - before.involuntary_switches
     return (
-        running_s > WAITING_RATIO * cpu_s
+        (threads == 1 and waited)
         or switches > SWITCHES_PER_S * max(running_s, 1.0)
         or (steal is not None and steal > STEAL_PERCENT)
     )

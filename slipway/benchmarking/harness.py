@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from slipway.benchmarking import conditions, statistics
+from slipway.benchmarking import conditions, placement, statistics
 from slipway.benchmarking.inputs import BatchDimension, largest_case, make_feeds
 from slipway.errors import RequestError
 from slipway.protocols import BenchmarkRequest, BenchmarkResult
@@ -68,8 +68,14 @@ def measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkResult:  # noq
     recorded = largest_case(GoldenSet.load(request.golden))
     load = conditions.load_average()
     before = conditions.Clocks.read()
+    cores = placement.allotted()
     sessions = {
-        precision: Session(model, provider=request.provider, intra_op_threads=threads)
+        precision: Session(
+            model,
+            provider=request.provider,
+            intra_op_threads=threads,
+            entries=placement.session_entries(threads, cores),
+        )
         for precision, model in request.models.items()
     }
     batch = BatchDimension.of(next(iter(sessions.values())).inputs)
@@ -79,7 +85,8 @@ def measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkResult:  # noq
             precision: session.bind(make_feeds(session.inputs, recorded, batch=batch, size=size))
             for precision, session in sessions.items()
         }
-        window = run_interleaved(queries, batch_size=size, options=options)
+        with placement.caller_pinned(threads, cores):
+            window = run_interleaved(queries, batch_size=size, options=options, threads=threads)
         rows.extend(report(window, provider=request.provider, options=options))
     steal = conditions.Clocks.read().steal_percent_since(before)
     return BenchmarkResult(
@@ -94,7 +101,7 @@ def measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkResult:  # noq
 
 
 def run_interleaved(
-    queries: Mapping[str, Query], *, batch_size: int, options: BenchmarkSpec
+    queries: Mapping[str, Query], *, batch_size: int, options: BenchmarkSpec, threads: int
 ) -> Window:
     """Warm up, then run rounds of one query of every variant, each round in a new random order.
 
@@ -111,10 +118,11 @@ def run_interleaved(
         rounds = _run_rounds(list(queries.values()), orders, taken, budget_ns)
         after = conditions.Clocks.read()
     taken = taken[:, :rounds]
+    running_s = float(taken.sum()) / NS_PER_S
     return Window(
         batch_size=batch_size,
         latencies={name: taken[index] for index, name in enumerate(names)},
-        noisy=conditions.is_noisy(before, after, running_s=float(taken.sum()) / NS_PER_S),
+        noisy=conditions.is_noisy(before, after, running_s=running_s, threads=threads),
     )
 
 

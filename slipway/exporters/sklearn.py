@@ -53,6 +53,7 @@ _TYPES: Final = {
 # code of the file's in them. Each was looked at; anything else needs trust.
 _HARMLESS: Final = frozenset(
     {
+        "numpy.dtype",
         "sklearn.tree._tree.Tree",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import yaml
 
-from slipway.artifacts import Digest
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Arrays
 
@@ -43,13 +42,13 @@ RESERVED_NAMES: Final = frozenset(
 class ServedModel:
     """What an MLmodel says of one model file.
 
-    `data` is relative to the MLmodel's folder; `identity` are the digests that the model's id is
+    `data` is relative to the MLmodel's folder; `identity` is what the model's id is
     derived from; `providers` are onnxruntime's names, in the order of preference.
     """
 
     data: str
     size_bytes: int
-    identity: tuple[Digest, ...]
+    identity: tuple[str, ...]
     inputs: Sequence[TensorInfo]
     outputs: Sequence[TensorInfo]
     providers: Sequence[str]

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from slipway.artifacts import Digest, FileEntry, digest_file
-from slipway.errors import IntegrityError, SourceNotFound
+from slipway.errors import IntegrityError, SourceNotFound, os_failure
 from slipway.packaging.manifest import MANIFEST_NAME, read_manifest
 from slipway.packaging.mlmodel import MLMODEL_NAME
 from slipway.reports import Finding, VerifyReport
@@ -32,6 +32,7 @@ def verify_bundle(path: Path, *, digest: Digest | None = None) -> VerifyReport:
 
     Raises:
         SourceNotFound: when there is no such folder.
+        EnvironmentMissing: when a folder in it may not be listed.
     """
     if not path.is_dir():
         raise SourceNotFound(f"no bundle at {path}")
@@ -41,7 +42,10 @@ def verify_bundle(path: Path, *, digest: Digest | None = None) -> VerifyReport:
         finding = _error("manifest", f"{MANIFEST_NAME}: {error}", MANIFEST_NAME)
         return VerifyReport(passed=False, digest=None, files=0, findings=(finding,))
     findings = [] if digest in {None, manifest.digest} else [_other_bundle(manifest.digest, digest)]
-    there = dict(_walk(path))
+    try:
+        there = dict(_walk(path))
+    except OSError as error:  # a folder without the right to list it
+        raise os_failure(error, f"reading the bundle {path}") from error
     findings += (f for file in manifest.files for f in _compare(path, file, there))
     findings += _unlisted(there, {file.path for file in manifest.files})
     return VerifyReport(

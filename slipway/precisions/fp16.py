@@ -114,4 +114,18 @@ def _convert(model: onnx.ModelProto, work: Path, *, keep_io: bool) -> onnx.Model
         )
     except Exception as error:  # the converter asserts and raises whatever its helpers do
         raise PrecisionFailed(f"the float16 converter fails on this model: {error}") from error
+    _drop_repeated_casts(converted.graph)
     return converted
+
+
+def _drop_repeated_casts(graph: onnx.GraphProto) -> None:
+    """Keep one of the equal casts that onnxruntime's converter (1.31) adds for every reader."""
+    kept: dict[str, onnx.NodeProto] = {}
+    repeated = []
+    for node in graph.node:
+        if node.op_type == "Cast":
+            first = kept.setdefault(node.output[0], node)
+            if first is not node and list(first.input) == list(node.input):
+                repeated.append(node)
+    for node in repeated:
+        graph.node.remove(node)

@@ -77,11 +77,12 @@ class LocalStore:
         return self._ref(digest, len(data), media_type)
 
     def fetch_file(self, digest: str, target: Path) -> None:
-        """Copy an object to a new file; its folder must be there."""
+        """Copy an object to a new file, which appears when it is complete and verified."""
         if target.exists() or target.is_symlink():
             raise RequestError(f"{target} exists already; fetch to a new path")
         temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with self._path(digest).open("rb") as opened:
                 found, _ = copy_hashed(opened, temporary, sync=False)
                 if found != digest:
@@ -90,7 +91,8 @@ class LocalStore:
         except OSError as error:
             raise self._explain(error, digest, f"fetching {digest} to {target}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     def read_bytes(self, digest: str) -> bytes:
         """The bytes, hashed after reading."""

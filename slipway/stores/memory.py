@@ -1,5 +1,7 @@
 """Bytes in this process's memory: for tests, demonstrations and short-lived runs."""
 
+import contextlib
+import secrets
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -53,16 +55,20 @@ class MemoryStore:
         )
 
     def fetch_file(self, digest: str, target: Path) -> None:
-        """Write the bytes to a new file."""
+        """Write the bytes to a new file, which appears when it is complete."""
+        if target.exists() or target.is_symlink():
+            raise RequestError(f"{target} exists already; fetch to a new path")
         data = self.read_bytes(digest)
+        temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")
         try:
-            with target.open("xb") as file:
-                file.write(data)
-        except FileExistsError as error:
-            raise RequestError(f"{target} exists already; fetch to a new path") from error
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            temporary.replace(target)
         except OSError as error:
-            target.unlink(missing_ok=True)
             raise os_failure(error, f"writing {target}", transient=StoreUnavailable) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     def read_bytes(self, digest: str) -> bytes:
         """The bytes, hashed again."""

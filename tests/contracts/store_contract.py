@@ -19,7 +19,7 @@ from slipway.artifacts import (
     describe_tree,
     digest_bytes,
 )
-from slipway.errors import IntegrityError, RequestError, SourceNotFound
+from slipway.errors import EnvironmentMissing, IntegrityError, RequestError, SourceNotFound
 from slipway.protocols import Store
 from slipway.stores.trees import contains_all, fetch, put_tree
 
@@ -140,6 +140,19 @@ class StoreContract:
         with pytest.raises(RequestError, match="exists already"):
             fetch(store, ref, tmp_path / "out")
         assert (tmp_path / "out").read_bytes() == b"precious"
+
+    def test_fetching_makes_the_folder(self, store: Store, tmp_path: Path) -> None:
+        ref = store.put_bytes(b"data", media_type="x")
+        store.fetch_file(ref.digest, tmp_path / "deep" / "er" / "out")
+        assert [p.name for p in (tmp_path / "deep" / "er").iterdir()] == ["out"]
+
+    def test_fetching_under_a_file_is_refused_with_the_way_out(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        ref = store.put_bytes(b"data", media_type="x")
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(EnvironmentMissing, match="choose another folder"):
+            store.fetch_file(ref.digest, tmp_path / "file" / "out")
 
     @pytest.mark.parametrize("size", [1, 3_000_000])
     def test_a_changed_byte_is_found_and_nothing_is_left(

@@ -106,13 +106,6 @@ def test_a_store_where_a_file_stands_is_refused_with_the_way_out(tmp_path: Path)
         open_store(str(tmp_path / "file")).put_bytes(b"data", media_type="x")
 
 
-def test_fetching_into_an_absent_folder_fails_clearly(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path / "store"))
-    ref = store.put_bytes(b"data", media_type="x")
-    with pytest.raises(StoreUnavailable, match="No such file"):
-        store.fetch_file(ref.digest, tmp_path / "absent" / "out")
-
-
 def test_objects_are_read_only_and_fetched_copies_are_not(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "store")
     ref = store.put_bytes(b"data", media_type="x")

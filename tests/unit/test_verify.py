@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import subprocess
@@ -190,6 +191,17 @@ def test_another_sound_bundle_than_expected_is_found(bundle: Path) -> None:
     assert [finding.code for finding in report.findings] == ["digest"]
     assert not report.passed
     assert verify_bundle(bundle, digest=read_manifest(bundle).digest).passed
+
+
+def test_a_folder_that_may_not_be_listed_is_told_as_such(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:  # the tests may run as root, who may list everything
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(EnvironmentMissing, match="permission is denied"):
+        verify_bundle(bundle)
 
 
 def test_no_bundle_is_not_found(tmp_path: Path) -> None:

@@ -27,7 +27,11 @@ def after(
     ],
 )
 def test_a_window_that_was_kept_waiting_is_noisy(end: Clocks, noisy: bool) -> None:
-    assert is_noisy(START, end, running_s=1.0) is noisy
+    assert is_noisy(START, end, running_s=1.0, threads=1) is noisy
+
+
+def test_threads_that_wait_for_each_other_are_no_noise() -> None:
+    assert not is_noisy(START, after(cpu_s=0.7), running_s=1.0, threads=2)
 
 
 def test_steal_is_read_from_the_first_line(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The measurement on real sessions: interleaved, bounded, and honest about the machine."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from slipway.benchmarking import harness
 from slipway.benchmarking.harness import measure, run_interleaved, warm_up
 from slipway.benchmarking.inputs import BatchDimension, largest_case, make_feeds
+from slipway.benchmarking.placement import AFFINITIES, session_entries
 from slipway.errors import CheckFailed, DataError, RequestError
 from slipway.protocols import BenchmarkRequest
 from slipway.providers.sessions import Session, allotted_cores
@@ -174,6 +176,7 @@ def test_variants_take_turns_in_an_order_that_changes() -> None:
         {"fp32": lambda: seen.append("a"), "fp16": lambda: seen.append("b")},
         batch_size=1,
         options=options,
+        threads=1,
     )
     measured = seen[-400:]
     rounds = [tuple(measured[i : i + 2]) for i in range(0, 400, 2)]
@@ -213,6 +216,22 @@ class Clock:
             now += latency
             yield now
             yield now
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_model_measured_as_two_variants_shows_no_difference(
+    threads: int, tmp_path: Path, golden: Path, mlp: Path
+) -> None:
+    asked = request({"fp32": mlp, "fp16": mlp}, golden, queries=300, intra_op_threads=threads)
+    before = os.sched_getaffinity(0)
+    assert measure(asked, tmp_path).rows[1].verdict == "no difference"
+    assert os.sched_getaffinity(0) == before
+
+
+def test_workers_are_put_on_cores_of_their_own() -> None:
+    assert session_entries(3, (4, 6, 8)) == {AFFINITIES: "7;9"}
+    assert session_entries(1, (4, 6, 8)) == {}
+    assert session_entries(4, (4, 6, 8)) == {}
 
 
 # Inputs

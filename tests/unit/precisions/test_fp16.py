@@ -49,6 +49,17 @@ g (int64[batch, 2] x) => (float[batch, 2] y) <float half = {0.5}> {
     y = Mul (f, half)
 }
 """
+SHARED = """
+<ir_version: 10, opset_import: ["" : 18]>
+g (float[batch, 4] x) => (float[batch, 4] y, float[batch, 4] h)
+<float low = {0.5}, float two = {2.0}>
+{
+    h = Mul (x, two)
+    p = Max (h, low)
+    q = Min (h, low)
+    y = Add (p, q)
+}
+"""
 FUNCTION = """
 <ir_version: 10, opset_import: ["" : 18, "local" : 1]>
 g (float[batch, 2] x) => (float[batch, 2] y) { y = local.double (x) }
@@ -133,7 +144,7 @@ def test_constants_too_small_for_float16_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep_io", [True, False])
-@pytest.mark.parametrize("text", [BRANCH, RESIZE, CAST, FUNCTION])
+@pytest.mark.parametrize("text", [BRANCH, RESIZE, CAST, FUNCTION, SHARED])
 def test_awkward_graphs_convert_or_fail_with_a_reason(
     text: str, keep_io: bool, tmp_path: Path
 ) -> None:
