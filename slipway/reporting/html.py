@@ -1,0 +1,134 @@
+"""The HTML report: one file that needs nothing else, for a bundle, a browser and a printer.
+
+Sentences come from `summary`, pictures from `plots`, the page from `report.html.j2`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from slipway.reporting import formatting, plots, summary
+from slipway.reports import BenchmarkReport, Evidence, Finding, Provenance, VariantReport
+
+TEMPLATE: Final = "report.html.j2"
+
+
+@dataclass(frozen=True)
+class LatencyPanel:
+    """One plot: all variants on one provider at one batch size."""
+
+    provider: str
+    batch_size: int
+    plot: Markup
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlacedFinding:
+    """A finding with everywhere that it was made, so that it is told once."""
+
+    finding: Finding
+    places: tuple[str, ...]
+
+
+def render_report(evidence: Evidence, *, provenance: Provenance) -> str:
+    """The report as one HTML document; equal evidence gives equal bytes.
+
+    All text is escaped, nothing outside the file is named, and the document's own policy forbids
+    scripts and requests, so that a hostile model name stays text.
+    """
+    return _template().render(
+        evidence=evidence,
+        provenance=provenance,
+        panels=latency_panels(evidence),
+        sizes=plots.size_plot(evidence.variants),
+        metrics=plots.metric_plot(evidence),
+        findings=placed_findings(evidence),
+        benchmarked=benchmark_rows(evidence),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("slipway.reporting", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.update(fmt=formatting, summary=summary)
+    return environment.get_template(TEMPLATE)
+
+
+def benchmark_rows(evidence: Evidence) -> tuple[BenchmarkReport, ...]:
+    """Every measurement, ordered by provider, batch size and the order of the variants."""
+    rows = [row for variant in evidence.variants for row in variant.benchmarks]
+    return tuple(sorted(rows, key=lambda row: (row.provider, row.batch_size)))
+
+
+def latency_panels(evidence: Evidence) -> tuple[LatencyPanel, ...]:
+    """One panel per provider and batch size."""
+    rows = benchmark_rows(evidence)
+    keys = dict.fromkeys((row.provider, row.batch_size) for row in rows)
+    return tuple(
+        _panel(provider, batch, tuple(r for r in rows if (r.provider, r.batch_size) == key))
+        for key in keys
+        for provider, batch in [key]
+    )
+
+
+def _panel(provider: str, batch_size: int, rows: tuple[BenchmarkReport, ...]) -> LatencyPanel:
+    title = f"Latency on {provider} with batch size {batch_size}"
+    return LatencyPanel(
+        provider=provider,
+        batch_size=batch_size,
+        plot=plots.latency_plot(rows, title=title),
+        notes=tuple(_notes(rows)),
+    )
+
+
+def _notes(rows: tuple[BenchmarkReport, ...]) -> Iterator[str]:
+    """What the plot cannot show: percentiles without an estimate, and disturbed windows."""
+    for name in summary.PERCENTILES:
+        missing = [
+            row for row in rows if not formatting.is_number(summary.percentile(row, name).value_ms)
+        ]
+        for text in dict.fromkeys(summary.why_not_estimable(row, name) for row in missing):
+            names = [r.precision for r in missing if summary.why_not_estimable(r, name) == text]
+            of = "" if len(names) == len(rows) else f" of {', '.join(names)}"
+            yield f"{name}{of}: {text}."
+    noisy = [row.precision for row in rows if row.noisy]
+    if noisy:
+        yield f"Other load disturbed the measurement of {', '.join(noisy)}."
+
+
+def placed_findings(evidence: Evidence) -> tuple[PlacedFinding, ...]:
+    """All findings, errors first, each once with the places it was made at."""
+    places: dict[Finding, list[str]] = {}
+    for place, finding in _every_finding(evidence):
+        places.setdefault(finding, []).append(place)
+    ordered = sorted(places, key=lambda finding: finding.level != "error")
+    return tuple(
+        PlacedFinding(finding, tuple(dict.fromkeys(places[finding]))) for finding in ordered
+    )
+
+
+def _every_finding(evidence: Evidence) -> Iterator[tuple[str, Finding]]:
+    for finding in evidence.export.findings:
+        yield "export", finding
+    for variant in evidence.variants:
+        for finding in _variant_findings(variant):
+            yield variant.precision, finding
+
+
+def _variant_findings(variant: VariantReport) -> Iterator[Finding]:
+    if variant.validation:
+        yield from variant.validation.check.findings
+    if variant.conversion.scales:
+        yield from variant.conversion.scales.findings

@@ -1,0 +1,105 @@
+"""What `slipway release --json` prints: a stable shape that scripts depend on.
+
+Plain dictionaries, strictly JSON: what is absent or not finite is None.
+"""
+
+import math
+from typing import Any
+
+from slipway.reporting import summary
+from slipway.reports import (
+    BenchmarkReport,
+    BundleReport,
+    Estimate,
+    MetricReport,
+    ParityReport,
+    RegisteredVersion,
+    ReleaseReport,
+    VariantReport,
+)
+
+JsonObject = dict[str, Any]
+
+
+def release_json(report: ReleaseReport) -> JsonObject:
+    """The release as one JSON object; every key is always there."""
+    return {
+        "passed": report.passed,
+        "bundle": _bundle(report.bundle),
+        "registered": _registered(report.registered),
+        "report": report.bundle.report if report.bundle else None,
+        "cache": {"hits": report.cache.hits, "misses": report.cache.misses},
+        "variants": [_variant(variant) for variant in report.evidence.variants],
+    }
+
+
+def _bundle(bundle: BundleReport | None) -> JsonObject | None:
+    return {"path": bundle.path, "digest": bundle.digest} if bundle else None
+
+
+def _registered(version: RegisteredVersion | None) -> JsonObject | None:
+    if version is None:
+        return None
+    return {"name": version.name, "version": version.version, "alias": version.alias}
+
+
+def _variant(variant: VariantReport) -> JsonObject:
+    return {
+        "precision": variant.precision,
+        "status": variant.status,
+        "reason": summary.reason_of(variant) if variant.status != "passed" else None,
+        "required": variant.required,
+        "size_bytes": variant.model.size_bytes if variant.model else None,
+        "digest": variant.model.digest if variant.model else None,
+        "parity": _parity(summary.parity_of(variant)),
+        "metric": _metric(summary.metric_of(variant)),
+        "benchmarks": [_benchmark(row) for row in variant.benchmarks],
+    }
+
+
+def _parity(parity: ParityReport | None) -> JsonObject | None:
+    if parity is None:
+        return None
+    worst = summary.worst_output(parity) if parity.outputs else None
+    return {
+        "passed": parity.passed,
+        "max_abs_error": _finite(worst.max_abs_error) if worst else None,
+        "max_rel_error": _finite(worst.max_rel_error) if worst else None,
+        "output": worst.output if worst else None,
+    }
+
+
+def _metric(metric: MetricReport | None) -> JsonObject | None:
+    if metric is None:
+        return None
+    return {
+        "name": metric.name,
+        "value": _finite(metric.value),
+        "baseline": _finite(metric.baseline),
+        "drop": _finite(metric.drop),
+    }
+
+
+def _benchmark(row: BenchmarkReport) -> JsonObject:
+    return {
+        "provider": row.provider,
+        "batch_size": row.batch_size,
+        **{
+            f"{name}_ms": _finite(summary.percentile(row, name).value_ms)
+            for name in summary.PERCENTILES
+        },
+        "interval_ms": {
+            name: _interval(summary.percentile(row, name)) for name in summary.PERCENTILES
+        },
+        "throughput": _finite(row.throughput),
+        "verdict": row.verdict,
+    }
+
+
+def _interval(estimate: Estimate) -> list[float] | None:
+    low, high = _finite(estimate.low_ms), _finite(estimate.high_ms)
+    return None if low is None or high is None else [low, high]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,114 @@
+"""The release as GitHub-flavoured markdown and as rows of plain text.
+
+For Prefect's artifacts and the registered version's description: short, with the deciding numbers.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from slipway.reporting import formatting as fmt
+from slipway.reporting import summary
+from slipway.reports import BenchmarkReport, Evidence, VariantReport
+
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&])")
+
+
+def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = None) -> str:
+    """Verdict, selection and a table of the variants.
+
+    Args:
+        evidence: What was found.
+        links: Addresses by their text, added as a last line (the report, the registered version).
+            Only http, https and relative addresses become links; others are shown as code.
+    """
+    parts = [
+        f"## {escape(evidence.name)}: {summary.headline(evidence).lower()}",
+        escape(summary.explanation(evidence)),
+        _bullets(evidence.failures[1:]),
+        "\n".join(f"**{escape(text)}**  " for text in summary.selection_sentences(evidence)),
+        _table(variants_table(evidence)),
+        _bullets([summary.reason_sentence(variant) for variant in summary.left_out(evidence)]),
+        _conditions(evidence),
+        " \u00b7 ".join(_link(text, address) for text, address in (links or {}).items()),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def variants_table(evidence: Evidence) -> list[dict[str, str]]:
+    """One row of plain text per variant and measurement, for a table that renders no markup."""
+    several = summary.several_batch_sizes(evidence)
+    providers = summary.several_providers(evidence)
+    return [
+        _row(variant, benchmark, batch=several, provider=providers)
+        for variant in evidence.variants
+        for benchmark in (variant.benchmarks or (None,))
+    ]
+
+
+def _row(
+    variant: VariantReport, benchmark: BenchmarkReport | None, *, batch: bool, provider: bool
+) -> dict[str, str]:
+    row = {
+        "variant": variant.precision,
+        "status": f"{variant.status} (required)" if variant.required else variant.status,
+        "size": fmt.size(variant.model.size_bytes if variant.model else None),
+        "parity": summary.parity_cell(variant),
+        "metric": summary.metric_cell(variant),
+    }
+    if provider:
+        row["provider"] = benchmark.provider if benchmark else fmt.DASH
+    if batch:
+        row["batch"] = str(benchmark.batch_size) if benchmark else fmt.DASH
+    for name in summary.PERCENTILES:
+        row[name] = summary.latency(benchmark, name) if benchmark else fmt.DASH
+    row["latency / fp32"] = summary.ratio(benchmark) if benchmark else fmt.DASH
+    row["verdict"] = summary.speed(benchmark) if benchmark else "not benchmarked"
+    return row
+
+
+def escape(text: str) -> str:
+    """The text as markdown that shows exactly it, on one line: no markup, no HTML, no link."""
+    one_line = " ".join(text.split())
+    escaped = _SPECIAL.sub(r"\\\1", one_line).replace("://", ":\u200b//")
+    return re.sub(r"^(\d+)([.)])(?= )", r"\1\\\2", re.sub(r"^(-)(?= )", r"\\\1", escaped))
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    if not rows:
+        return ""
+    header = list(rows[0])
+    left = {"variant", "status", "verdict", "provider"}
+    lines = [
+        header,
+        [":---" if name in left else "---:" for name in header],
+        *([escape(cell) for cell in row.values()] for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _bullets(texts: Sequence[str]) -> str:
+    return "\n".join(f"- {escape(text)}" for text in texts)
+
+
+def _conditions(evidence: Evidence) -> str:
+    """Where it was measured, in a line per provider."""
+    lines = []
+    for suite in evidence.suites:
+        at = suite.conditions
+        noisy = sum(row.noisy for row in suite.rows)
+        disturbed = f"; other load disturbed {fmt.count(noisy, 'measurement')}" if noisy else ""
+        lines.append(
+            f"Measured with {suite.provider} on {at.cpu}, "
+            f"{fmt.count(at.intra_op_threads, 'thread')}, onnxruntime {at.onnxruntime}; "
+            f"intervals of {fmt.percent(at.confidence, decimals=0)} confidence{disturbed}."
+        )
+    return "\n".join(escape(line) for line in lines)
+
+
+def _link(text: str, address: str) -> str:
+    scheme = re.match(r"^([A-Za-z][A-Za-z0-9+.-]*):", address)
+    plain = not re.search(r"[\s<>`\\]", address)
+    if plain and (scheme is None or scheme[1].lower() in {"http", "https"}):
+        return f"[{escape(text)}](<{address}>)"
+    return f"{escape(text)}: `{' '.join(address.replace('`', '').split())}`"
