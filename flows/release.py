@@ -1,7 +1,8 @@
 """The release recipe: a trained model becomes a measured, verified, registered ONNX bundle."""
 
 from prefect import flow
-from prefect.states import Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from slipway.reports import ReleaseReport
@@ -21,6 +22,7 @@ from tasks.stages import (
     settle_validation,
     unpack_bundle,
     validate_model,
+    write_report,
 )
 
 
@@ -52,7 +54,7 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
         "fp32",
     )
     # Nothing is made of an export that is wrong.
-    asked = list(spec.precisions.asked()) if baseline.passed else ["fp32"]
+    asked = spec.precisions.asked() if baseline.passed else spec.precisions.baseline()
 
     converting = {
         precision: convert_model.submit(
@@ -93,6 +95,7 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
         selftest_bundle(spec, sealed)
         bundle = unpack_bundle(sealed)
         registered = register_release(spec, bundle, evidence)
+    page = bundle.report if bundle else write_report(spec, materials, evidence)
     publish_pages(evidence, bundle, registered)
 
     report = ReleaseReport(
@@ -101,6 +104,7 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
         evidence=evidence,
         bundle=bundle,
         registered=registered,
+        report=page,
         cache=cache_report(),
     )
     return report if report.passed else Failed(message="; ".join(evidence.failures), data=report)

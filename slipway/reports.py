@@ -298,4 +298,5 @@ class ReleaseReport(Value):
     evidence: Evidence
     bundle: BundleReport | None = None
     registered: RegisteredVersion | None = None
+    report: str = Field(description="Path of the HTML report on this machine.")
     cache: CacheReport = CacheReport(hits=0, misses=0)

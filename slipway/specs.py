@@ -5,12 +5,14 @@ Every default is stated here and nowhere else. No work is done on models here.
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     Field,
     ValidationError,
@@ -33,7 +35,21 @@ FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
 
+
+def _check_alias(alias: str) -> str:
+    if re.fullmatch(r"latest|v\d+", alias, flags=re.IGNORECASE):
+        raise ValueError(f"{alias!r} is reserved; choose a name such as challenger")
+    return alias
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
+
+# MLflow keeps `latest` and `v1` for itself, and takes no dots.
+Alias = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=120),
+    AfterValidator(_check_alias),
+]
 
 
 class TensorSpec(Value):
@@ -180,6 +196,10 @@ class PrecisionsSpec(Value):
         }
         return {name: spec for name, spec in by_name.items() if spec is not None}
 
+    def baseline(self) -> dict[Precision, PrecisionSpec]:
+        """The exported model alone."""
+        return {"fp32": self.fp32}
+
 
 class Tolerance(Value):
     """An output passes where |candidate - reference| <= atol + rtol * |reference|, everywhere."""
@@ -259,7 +279,7 @@ class RegisterSpec(Value):
     """Where the release is registered."""
 
     name: Name = Field(description="The registered model's name.")
-    alias: Name | None = Field(
+    alias: Alias | None = Field(
         default="challenger", description="The alias that will point at the new version."
     )
 

@@ -209,6 +209,12 @@ def unpack_bundle(bundle: SealedBundle) -> BundleReport:
     return releasing.unpack_bundle(bundle)
 
 
+@stage(name="report", run_name="report {spec.name}")
+def write_report(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> str:
+    """The HTML report of a release that made no bundle."""
+    return str(releasing.write_report(spec, materials, evidence))
+
+
 @stage(name="register", run_name="register {spec.name}")
 def register_release(
     spec: ReleaseSpec, bundle: BundleReport, evidence: Evidence

@@ -53,15 +53,14 @@ def release(spec_file: Spec, as_json: Json = False) -> None:
     with answering(as_json=as_json):
         spec = load_spec(spec_file)
         from slipway.cli.flows import run_release
-        from slipway.cli.release_view import print_release, report_path
+        from slipway.cli.release_view import print_release
         from slipway.reporting.json_view import release_json
 
         report = run_release(spec)
-        page = report_path(report)
         answer(
-            release_json(report) | {"report": str(page)},
+            release_json(report),
             as_json=as_json,
-            words=lambda: print_release(report, page),
+            words=lambda: print_release(report),
             passed=report.passed,
         )
 

@@ -1,7 +1,6 @@
 """What `slipway release` tells a person: variants, bundle, report, what to open next."""
 
 import sys
-from pathlib import Path
 
 from rich.console import Console
 
@@ -11,7 +10,7 @@ from slipway.reports import ReleaseReport
 from slipway.settings import Settings
 
 
-def print_release(report: ReleaseReport, page: Path) -> None:
+def print_release(report: ReleaseReport) -> None:
     """Print what a release came to on stdout."""
     width = None if sys.stdout.isatty() else 120
     print_variants(Console(file=sys.stdout, width=width), report.evidence)
@@ -20,7 +19,7 @@ def print_release(report: ReleaseReport, page: Path) -> None:
     if report.bundle is not None:
         say(f"bundle    {report.bundle.path}")
         say(f"digest    {report.bundle.digest}")
-    say(f"report    {page}")
+    say(f"report    {report.report}")
     if report.registered is not None:
         made = "made" if report.registered.created else "found, not made again"
         alias = f" @{report.registered.alias}" if report.registered.alias else ""
@@ -31,12 +30,3 @@ def print_release(report: ReleaseReport, page: Path) -> None:
         elif report.registered.url:
             say(f"MLflow    {report.registered.url}")
     say(f"cache     {report.cache.hits} stages reused, {report.cache.misses} computed")
-
-
-def report_path(report: ReleaseReport) -> Path:
-    """The HTML report: in the bundle, or written now for a release that made none."""
-    if report.bundle is not None:
-        return Path(report.bundle.report)
-    from slipway.stages.releasing import write_report
-
-    return write_report(report.evidence)

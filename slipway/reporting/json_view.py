@@ -27,7 +27,7 @@ def release_json(report: ReleaseReport) -> JsonObject:
         "passed": report.passed,
         "bundle": _bundle(report.bundle),
         "registered": _registered(report.registered),
-        "report": report.bundle.report if report.bundle else None,
+        "report": report.report,
         "cache": {"hits": report.cache.hits, "misses": report.cache.misses},
         "variants": [_variant(variant) for variant in report.evidence.variants],
     }

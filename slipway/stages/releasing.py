@@ -10,12 +10,11 @@ from slipway.artifacts import (
     BUNDLE_MEDIA_TYPE,
     canonical_json,
     digest_bytes,
-    digest_file,
 )
 from slipway.errors import CheckFailed, IntegrityError
 from slipway.packaging.bundle import BundleContent
 from slipway.packaging.bundle import build_bundle as write_bundle
-from slipway.packaging.manifest import MANIFEST_NAME
+from slipway.packaging.manifest import bundle_tree
 from slipway.packaging.verify import verify_bundle
 from slipway.protocols import Registration
 from slipway.registries import open_registry
@@ -113,8 +112,8 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                 selected=evidence.selected,
             ),
         )
-        ref = put_tree(work.store, folder, media_type=BUNDLE_MEDIA_TYPE)
-        return SealedBundle(digest=digest_bytes(manifest.to_json()), ref=ref)
+        ref = put_tree(work.store, folder, media_type=BUNDLE_MEDIA_TYPE, tree=bundle_tree(folder))
+        return SealedBundle(digest=manifest.digest, ref=ref)
 
 
 def selftest_sealed(spec: ReleaseSpec, bundle: SealedBundle) -> SelftestReport:
@@ -146,8 +145,8 @@ def unpack_bundle(bundle: SealedBundle) -> BundleReport:
     folder = settings.bundles / bundle.digest.replace(":", "/")
     if not folder.exists():
         fetch(open_store(settings.store_uri), bundle.ref, folder)
-    verified = verify_bundle(folder)
-    if not verified.passed or verified.digest != bundle.digest:
+    verified = verify_bundle(folder, digest=bundle.digest)
+    if not verified.passed:
         wrong = "; ".join(finding.message for finding in verified.findings)
         raise IntegrityError(
             f"{folder} is not the bundle that was sealed ({wrong}); remove the folder and run again"
@@ -160,13 +159,14 @@ def unpack_bundle(bundle: SealedBundle) -> BundleReport:
     )
 
 
-def write_report(evidence: Evidence) -> Path:
-    """The HTML report of a release that made no bundle, beside the bundles of those that did."""
-    page = render_report(portable_evidence(evidence), provenance=None).encode()
-    name = f"{evidence.name}-{digest_bytes(page)[7:19]}.html"
+def write_report(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> Path:
+    """The HTML report of a release that failed and so made no bundle, in the home's `reports`."""
+    evidence = portable_evidence(evidence)
+    provenance = describe_provenance(spec, materials, evidence)
+    page = render_report(evidence, provenance=provenance).encode()
     folder = Settings().root / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
+    path = folder / f"{evidence.name}-{digest_bytes(page)[7:19]}.html"
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(page)
     temporary.replace(path)
@@ -190,7 +190,7 @@ def register_release(
             alias=spec.register_as.alias,
             description=summary_markdown(evidence),
             tags=_tags(evidence),
-            params=_params(spec, folder),
+            params=_params(spec),
             metrics=_metrics(evidence),
             evidence=(Path(bundle.report), folder / "evidence" / EVIDENCE_NAME),
         )
@@ -203,12 +203,11 @@ def _tags(evidence: Evidence) -> dict[str, str]:
     return {"framework": evidence.framework, **chosen}
 
 
-def _params(spec: ReleaseSpec, folder: Path) -> dict[str, str]:
+def _params(spec: ReleaseSpec) -> dict[str, str]:
     return {
         "source": Path(spec.source.uri).name,
         "opset": str(spec.opset),
         "precisions": ", ".join(spec.precisions.asked()),
-        "manifest": digest_file(folder / MANIFEST_NAME),
         "spec": json.dumps(spec_identity(spec))[:5000],
     }
 
