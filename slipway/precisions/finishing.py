@@ -18,7 +18,7 @@ Settings = Mapping[str, str | int | float | bool]
 
 
 def finish(model: onnx.ModelProto, scratch: Path) -> Path:
-    """Write the converted model as `scratch/model/model.onnx` and prove that it loads.
+    """Write the converted model as `model/model.onnx` in a fresh `scratch` and prove it loads.
 
     Raises:
         PrecisionFailed: when the checker or onnxruntime refuses it, with the reason.

@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from slipway.errors import PrecisionFailed
 from slipway.precisions import graphs
 from slipway.precisions.finishing import finish, skip, tools, workplace
+from slipway.precisions.transposes import move_transposes_behind_matmul
 from slipway.protocols import ConvertRequest, ConvertResult
 from slipway.samples.arrays import Array
 from slipway.specs import Fp16Spec
@@ -104,6 +105,7 @@ def _convert(model: onnx.ModelProto, work: Path, *, keep_io: bool) -> onnx.Model
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    move_transposes_behind_matmul(model.graph)
     cleaned, inferred = work / "cleaned.onnx", work / "inferred.onnx"
     graphs.tidy(model)
     graphs.save_model(model, cleaned)

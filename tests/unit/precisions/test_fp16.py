@@ -60,6 +60,19 @@ g (float[batch, 4] x) => (float[batch, 4] y, float[batch, 4] h)
     y = Add (p, q)
 }
 """
+BATCH_FIRST = """
+<ir_version: 10, opset_import: ["" : 18]>
+g (float[batch, seq, 4] x) => (float[seq, batch, 4] y, float[seq, batch, 4] z)
+<float[4, 4] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}>
+{
+    r = Reshape (x, shape)
+    t = Transpose <perm = [1, 0, 2]> (r)
+    y = MatMul (t, w)
+    u = Transpose <perm = [1, 0, 2]> (r)
+    v = MatMul (u, w)
+    z = Add (u, v)
+}
+"""
 FUNCTION = """
 <ir_version: 10, opset_import: ["" : 18, "local" : 1]>
 g (float[batch, 2] x) => (float[batch, 2] y) { y = local.double (x) }
@@ -188,3 +201,19 @@ def test_a_large_model_is_converted_by_path(
     expected = tiny_models.weight(tiny_models.mlp(), "weight1")
     actual = next(t for t in loaded.graph.initializer if t.name == "weight1")
     np.testing.assert_array_equal(small(actual), expected.astype(np.float16))
+
+
+def test_a_transposed_batch_does_not_crash_the_runtime(tmp_path: Path) -> None:
+    model = parser.parse_model(BATCH_FIRST)
+    shape = np.array([0, 0, 4], np.int64)
+    model.graph.initializer.append(numpy_helper.from_array(shape, "shape"))
+    source = tiny_models.save(model, tmp_path)
+    result = to_fp16(model, tmp_path)
+    assert result.status == "passed", result.reason
+    assert result.model is not None
+    feeds = {"x": np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 8}
+    expected, actual = Session(source).run(feeds), Session(result.model).run(feeds)
+    for name, values in expected.items():
+        np.testing.assert_allclose(actual[name], values, rtol=1e-2)
+    operators = [node.op_type for node in graphs.load_model(result.model).graph.node]
+    assert operators.count("Transpose") == 3
