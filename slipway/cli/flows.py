@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from pathlib import Path
 from typing import Any, Final
 
 from slipway.errors import EnvironmentMissing, SlipwayError
@@ -37,6 +38,9 @@ def run_release(spec: ReleaseSpec) -> ReleaseReport:
 def _find(module: str, name: str) -> Any:  # noqa: ANN401 - a Prefect flow; the core has no Prefect
     for variable, value in _EMBEDDED.items():
         os.environ.setdefault(variable, value)
+    if home := os.environ.get("PREFECT_HOME"):
+        # Prefect makes this folder, but not the one it lies in, and then its server never starts.
+        Path(home).expanduser().mkdir(parents=True, exist_ok=True)
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
