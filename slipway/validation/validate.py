@@ -98,7 +98,7 @@ def _check_metric(request: ValidateRequest, session: Session) -> MetricReport:
         name=request.metric,
         value=value if math.isfinite(value) else None,
         baseline=baseline if math.isfinite(baseline) else None,
-        drop=sign * (value - baseline) if known else None,
+        drop=sign * (value - baseline) + 0.0 if known else None,
         budget=request.budget.metric_drop,
         samples=len(labels),
     )
