@@ -71,9 +71,17 @@ def test_a_wrong_attribute_is_found_by_the_checker(tmp_path: Path) -> None:
     assert errors(report) == ["checker"]
 
 
+def test_sequences_cannot_be_served(tmp_path: Path) -> None:
+    model = graph("g (float[n] x) => (seq(float[n]) y) { y = SequenceConstruct(x) }")
+    report = check_model(save(model, tmp_path))
+    assert errors(report) == ["interface"]
+
+
 def test_what_the_runtime_does_not_load_fails(tmp_path: Path) -> None:
-    model = graph("g (bfloat16[n] x) => (bfloat16[n] y) { y = Det(x) }")
-    assert not check_model(save(model, tmp_path)).passed
+    head = '<ir_version: 10, opset_import: ["": 18, "com.microsoft": 1]>'
+    text = "g (float[n, 4] x) => (float[n, 4] y) { y = com.microsoft.NhwcMaxPool(x) }"
+    model = graph(text, head=head)
+    assert errors(check_model(save(model, tmp_path))) == ["runtime-load"]
 
 
 def test_a_model_of_contrib_operators_passes(tmp_path: Path) -> None:
