@@ -12,6 +12,7 @@ import onnx
 
 from slipway.errors import CheckFailed
 from slipway.providers.sessions import Session
+from slipway.providers.signature import model_inputs, model_outputs
 from slipway.reports import CheckReport, Finding
 from slipway.validation.external import ExternalFiles, OutsideError
 from slipway.validation.preflight import inspect_model, read_bounded
@@ -38,6 +39,7 @@ def check_and_open(path: Path) -> tuple[CheckReport, Session | None]:
     """`check_model`, and the session that proved the model loads; None when it failed."""
     model = read_bounded(path)
     findings = list(inspect_model(model, folder=path.parent))
+    findings += _check_interface(model)
     summary = _summarise(model, path)
     if not _any_error(findings):
         findings += _run_shape_inference(model)
@@ -86,6 +88,15 @@ def _external_bytes(model: onnx.ModelProto, folder: Path) -> int:
             except OutsideError:
                 continue  # said by the preflight
     return files.total_bytes
+
+
+def _check_interface(model: onnx.ModelProto) -> Iterator[Finding]:
+    """Inputs and outputs are plain tensors of types that data can have."""
+    try:
+        model_inputs(model)
+        model_outputs(model)
+    except CheckFailed as error:
+        yield _error("interface", str(error))
 
 
 def _run_shape_inference(model: onnx.ModelProto) -> Iterator[Finding]:

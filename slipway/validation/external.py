@@ -47,6 +47,8 @@ class ExternalFiles:
             OutsideError: when the place is outside the folder, no plain file, or out of its bounds.
         """
         entries = {entry.key: entry.value for entry in tensor.external_data}
+        if any(isinstance(text, bytes) for text in entries.values()):
+            raise OutsideError("its place is not text")
         location = entries.get("location", "")
         size = self._size(location)
         offset = _whole_number(entries.get("offset", "0"), "offset")

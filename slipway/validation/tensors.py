@@ -56,10 +56,12 @@ def check_tensors(walk: ModelWalk) -> Iterator[Finding]:
     files = ExternalFiles(walk.folder)
     weighed: frozenset[str] | None = None
     for placed in walk.tensors:
-        yield from _check_length(placed, files)
+        # One access, since each one copies: protobuf hands out bytes, not views.
+        raw = placed.tensor.raw_data if placed.tensor.HasField("raw_data") else None
+        yield from _check_length(placed, raw, files)
         if placed.tensor.data_type not in _FLOATS:
             continue
-        nans, infinities = _count_non_finite(placed.tensor, files)
+        nans, infinities = _count_non_finite(placed.tensor, raw, files)
         if (nans or infinities) and weighed is None:
             weighed = _weighed_names(walk)
         yield from _check_values(placed, nans, infinities, weighed or frozenset())
@@ -80,7 +82,9 @@ def check_sparse(walk: ModelWalk) -> Iterator[Finding]:
                 )
 
 
-def _check_length(placed: PlacedTensor, files: ExternalFiles) -> Iterator[Finding]:
+def _check_length(
+    placed: PlacedTensor, raw: bytes | None, files: ExternalFiles
+) -> Iterator[Finding]:
     tensor = placed.tensor
     if any(size < 0 for size in tensor.dims):
         yield _finding(placed, "tensor-size", f"a dimension is negative: {list(tensor.dims)[:8]}")
@@ -94,7 +98,7 @@ def _check_length(placed: PlacedTensor, files: ExternalFiles) -> Iterator[Findin
         return
     if needed is None:
         return
-    held, wanted, unit = _held(tensor, needed)
+    held, wanted, unit = _held(tensor, raw, needed)
     if held != wanted:
         message = f"holds {held} {unit}, its shape {list(tensor.dims)[:8]} needs {wanted}"
         yield _finding(placed, "tensor-size", message)
@@ -106,10 +110,10 @@ def needed_bytes(tensor: onnx.TensorProto) -> int | None:
     return None if bits is None else (math.prod(tensor.dims) * bits + 7) // 8
 
 
-def _held(tensor: onnx.TensorProto, needed: int) -> tuple[int, int, str]:
+def _held(tensor: onnx.TensorProto, raw: bytes | None, needed: int) -> tuple[int, int, str]:
     """How much a tensor holds and must hold, and in which unit."""
-    if tensor.HasField("raw_data"):
-        return len(tensor.raw_data), needed, "bytes"
+    if raw is not None:
+        return len(raw), needed, "bytes"
     count = math.prod(tensor.dims)
     field = str(helper.tensor_dtype_to_field(tensor.data_type))
     held = len(getattr(tensor, field))
@@ -134,11 +138,13 @@ def _check_values(
         yield _finding(placed, "infinite-weight", message)
 
 
-def _count_non_finite(tensor: onnx.TensorProto, files: ExternalFiles) -> tuple[int, int]:
+def _count_non_finite(
+    tensor: onnx.TensorProto, raw: bytes | None, files: ExternalFiles
+) -> tuple[int, int]:
     """How many values are NaN, and how many infinite."""
     nans = infinities = 0
     try:
-        for chunk in _chunks(tensor, files):
+        for chunk in _chunks(tensor, raw, files):
             # A finite sum proves all terms finite, ten times faster than looking at each.
             if tensor.data_type in _SUMMED and math.isfinite(_sum(chunk)):
                 continue
@@ -155,13 +161,13 @@ def _sum(chunk: Array) -> float:
         return float(np.add.reduce(chunk))
 
 
-def _chunks(tensor: onnx.TensorProto, files: ExternalFiles) -> Iterator[Array]:
+def _chunks(tensor: onnx.TensorProto, raw: bytes | None, files: ExternalFiles) -> Iterator[Array]:
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
     if tensor.data_location == _TYPE.EXTERNAL:
         place: DataRange = files.locate(tensor, needed=needed_bytes(tensor) or 0)
         yield from read_chunks(place, dtype)
-    elif tensor.HasField("raw_data"):
-        yield np.frombuffer(tensor.raw_data, dtype=dtype)
+    elif raw is not None:
+        yield np.frombuffer(raw, dtype=dtype)
     elif tensor.data_type == _TYPE.FLOAT:
         yield np.array(tensor.float_data, dtype=np.float32)
     elif tensor.data_type == _TYPE.DOUBLE:

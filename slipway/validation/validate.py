@@ -21,6 +21,7 @@ from slipway.samples.golden import GoldenSet
 from slipway.specs import LOWER_IS_BETTER, is_close_or_better
 from slipway.validation.checking import check_and_open, first_error
 from slipway.validation.metrics import compute_metric
+from slipway.validation.overflow import find_overflow
 from slipway.validation.parity import check_parity
 
 BATCH_ROWS: Final = 256
@@ -28,13 +29,13 @@ BATCH_BYTES: Final = 8 << 20
 """Input bytes in one batch: activations are a hundred times larger in a deep network."""
 
 
-def validate(request: ValidateRequest, scratch: Path) -> ValidationReport:  # noqa: ARG001 - every stage is given a scratch folder
+def validate(request: ValidateRequest, scratch: Path) -> ValidationReport:
     """Judge one variant.
 
     fp32 and fp16 pass where check and parity pass, and the metric, if there is one, is within its
     budget. INT8 passes where the check passes and the metric is within its budget; without a
     metric its outputs are judged by relative error and labels. No variant passes whose outputs are
-    missing, of another shape, or not finite where the source's are.
+    missing, of another shape, or not finite where the source's are, nor an fp16 that overflows.
 
     Raises:
         SourceNotFound, UnreadableModel, DataError: when there is nothing to judge, or nothing to
@@ -42,25 +43,34 @@ def validate(request: ValidateRequest, scratch: Path) -> ValidationReport:  # no
     """
     check, session = check_and_open(request.model)
     if session is None:
-        reason = f"the check failed: {first_error(check)}"
-        return ValidationReport(
-            precision=request.precision, passed=False, reason=reason, check=check
-        )
-    parity = _check_parity(request, session)
+        return _fail_check(request, check)
+    golden = GoldenSet.load(request.golden)
+    if request.precision == "fp16":
+        overflow = find_overflow(request.model, golden, scratch)
+        if overflow is not None:
+            findings = (*check.findings, overflow)
+            changed = {"passed": False, "findings": findings}
+            return _fail_check(request, check.model_copy(update=changed))
+    parity = _check_parity(request, session, golden)
     metric = None
     if request.metric is not None and not _incomparable(parity):
         metric = _check_metric(request, session)
     return _conclude(request, check, parity, metric)
 
 
+def _fail_check(request: ValidateRequest, check: CheckReport) -> ValidationReport:
+    reason = f"the check failed: {first_error(check)}"
+    return ValidationReport(precision=request.precision, passed=False, reason=reason, check=check)
+
+
 def _is_int8(request: ValidateRequest) -> bool:
     return request.precision.startswith("int8")
 
 
-def _check_parity(request: ValidateRequest, session: Session) -> ParityReport:
+def _check_parity(request: ValidateRequest, session: Session, golden: GoldenSet) -> ParityReport:
     return check_parity(
         session,
-        GoldenSet.load(request.golden),
+        golden,
         tolerance=request.parity.for_precision(request.precision),
         label_agreement=request.parity.label_agreement,
         by="labels" if _is_int8(request) else "values",
@@ -98,7 +108,7 @@ def _check_metric(request: ValidateRequest, session: Session) -> MetricReport:
         name=request.metric,
         value=value if math.isfinite(value) else None,
         baseline=baseline if math.isfinite(baseline) else None,
-        drop=sign * (value - baseline) if known else None,
+        drop=sign * (value - baseline) + 0.0 if known else None,
         budget=request.budget.metric_drop,
         samples=len(labels),
     )
@@ -113,7 +123,11 @@ def _run_batches(session: Session, samples: Samples) -> Arrays:
                 parts[name].append(array[:rows])
             else:
                 parts.pop(name, None)  # no row for each sample: of no use to a metric
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return {
+        name: np.concatenate(arrays)
+        for name, arrays in parts.items()
+        if len({array.shape[1:] for array in arrays}) == 1
+    }
 
 
 def _batches(session: Session, samples: Samples) -> Iterator[tuple[Samples, int]]:

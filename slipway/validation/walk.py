@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from slipway.errors import UnreadableModel
 from slipway.samples.arrays import Array
 
 MAX_DEPTH: Final = 16
@@ -128,6 +129,8 @@ class _Collector:
     pending: list[tuple[Scope, int]] = field(default_factory=list)
 
     def add(self, scope: Scope, depth: int) -> None:
+        _require_text((*scope.inputs, *scope.outputs, *(t.name for t in scope.initializers)))
+        _require_text(tensor.values.name for tensor in scope.sparse)
         self.scopes.append(scope)
         self.pending.append((scope, depth))
         for tensor in scope.initializers:
@@ -136,8 +139,10 @@ class _Collector:
 
     def enter(self, scope: Scope, depth: int) -> None:
         for index, node in enumerate(scope.nodes):
+            _require_text((node.name, node.op_type, node.domain, *node.input, *node.output))
             for attribute in node.attribute:
                 if attribute.type in _NESTING:
+                    _require_text((attribute.name,))
                     self.look_into(attribute, scope, index, depth)
 
     def look_into(
@@ -157,8 +162,16 @@ class _Collector:
 
 
 def walk_model(model: onnx.ModelProto, *, folder: Path) -> ModelWalk:
-    """Collect every scope and tensor; time is linear in the model's nodes and attributes."""
+    """Collect every scope and tensor; time is linear in the model's nodes and attributes.
+
+    Raises:
+        UnreadableModel: when a name is no UTF-8, which only a damaged file has.
+    """
     found = _Collector()
+    _require_text(opset.domain for opset in model.opset_import)
+    _require_text(text for f in model.functions for text in (f.domain, f.name, f.overload))
+    for values in (model.graph.input, model.graph.output, model.graph.value_info):
+        _require_text(d.dim_param for v in values for d in v.type.tensor_type.shape.dim)
     found.add(_graph_scope(model.graph, "graph", _opsets(model.opset_import)), 0)
     for function in model.functions:
         found.add(_function_scope(function, _opsets(model.opset_import)), 0)
@@ -167,6 +180,15 @@ def walk_model(model: onnx.ModelProto, *, folder: Path) -> ModelWalk:
     return ModelWalk(
         model, folder, tuple(found.scopes), tuple(found.tensors), tuple(found.too_deep)
     )
+
+
+def _require_text(names: Iterable[str | bytes]) -> None:
+    """ONNX's schema is proto2, whose parser hands out damaged strings as bytes."""
+    for name in names:
+        if isinstance(name, bytes):
+            raise UnreadableModel(
+                f"the model holds a name that is not text ({name[:40]!r}); is the file damaged?"
+            )
 
 
 def small_array(tensor: onnx.TensorProto) -> Array | None:
