@@ -11,7 +11,8 @@ from slipway.reporting import formatting as fmt
 from slipway.reporting import summary
 from slipway.reports import BenchmarkReport, Evidence, VariantReport
 
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&])")
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#+!|~&])")
+_LIST_MARKER: Final = re.compile(r"^(\d*)([-.)])(?=\s|$)")
 
 
 def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = None) -> str:
@@ -25,10 +26,10 @@ def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = No
     parts = [
         f"## {escape(evidence.name)}: {summary.headline(evidence).lower()}",
         escape(summary.explanation(evidence)),
-        _bullets(evidence.failures[1:]),
+        _bullets([summary.brief(failure) for failure in evidence.failures[1:]]),
         "\n".join(f"**{escape(text)}**  " for text in summary.selection_sentences(evidence)),
         _table(variants_table(evidence)),
-        _bullets([summary.reason_sentence(variant) for variant in summary.left_out(evidence)]),
+        _bullets([summary.brief(summary.reason_sentence(v)) for v in summary.left_out(evidence)]),
         _conditions(evidence),
         " \u00b7 ".join(_link(text, address) for text, address in (links or {}).items()),
     ]
@@ -68,10 +69,10 @@ def _row(
 
 
 def escape(text: str) -> str:
-    """The text as markdown that shows exactly it, on one line: no markup, no HTML, no link."""
+    """The text as markdown that shows exactly it, on one line: no markup and no HTML."""
     one_line = " ".join(text.split())
-    escaped = _SPECIAL.sub(r"\\\1", one_line).replace("://", ":\u200b//")
-    return re.sub(r"^(\d+)([.)])(?= )", r"\1\\\2", re.sub(r"^(-)(?= )", r"\\\1", escaped))
+    escaped = _SPECIAL.sub(r"\\\1", one_line)
+    return _LIST_MARKER.sub(r"\1\\\2", escaped)
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -3,6 +3,7 @@
 Nothing is decided here; verdicts, statuses and selections are read from the evidence.
 """
 
+import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,8 @@ from slipway.specs import LOWER_IS_BETTER, Precision
 Percentile = Literal["p50", "p95", "p99"]
 PERCENTILES: tuple[Percentile, ...] = ("p50", "p95", "p99")
 
+# What a headline has room for, in characters.
+_BRIEF = 320
 # Sizes this near to each other are called the same.
 _SAME_SIZE = 0.02
 
@@ -73,10 +76,10 @@ def _why_failed(evidence: Evidence) -> str:
     if evidence.failures:
         rest = len(evidence.failures) - 1
         more = f" ({fmt.count(rest, 'more failure')} below.)" if rest else ""
-        return sentence(evidence.failures[0]) + more
+        return sentence(brief(evidence.failures[0])) + more
     required = [v for v in left_out(evidence) if v.required]
     if required:
-        return " ".join(reason_sentence(variant) for variant in required)
+        return " ".join(brief(reason_sentence(variant)) for variant in required)
     return "The release failed, and no reason was recorded."
 
 
@@ -105,7 +108,12 @@ def reason_sentence(variant: VariantReport) -> str:
 def sentence(text: str) -> str:
     """The text with a full stop, unless it ends in punctuation."""
     text = text.strip()
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+    return text if text.endswith((".", "!", "?", "\u2026")) else f"{text}."
+
+
+def brief(text: str) -> str:
+    """The text on one line, cut at a word with an ellipsis where it is long, as a traceback is."""
+    return textwrap.shorten(text, width=_BRIEF, placeholder=" \u2026")
 
 
 def _past(variant: VariantReport) -> str:
