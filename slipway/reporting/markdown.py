@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from slipway.reporting import cells, summary
 from slipway.reporting import formatting as fmt
-from slipway.reporting import summary
 from slipway.reports import BenchmarkReport, Evidence, VariantReport
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#+!|~&])")
@@ -38,8 +38,8 @@ def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = No
 
 def variants_table(evidence: Evidence) -> list[dict[str, str]]:
     """One row of plain text per variant and measurement, for a table that renders no markup."""
-    several = summary.several_batch_sizes(evidence)
-    providers = summary.several_providers(evidence)
+    several = cells.several_batch_sizes(evidence)
+    providers = cells.several_providers(evidence)
     return [
         _row(variant, benchmark, batch=several, provider=providers)
         for variant in evidence.variants
@@ -54,17 +54,17 @@ def _row(
         "variant": variant.precision,
         "status": f"{variant.status} (required)" if variant.required else variant.status,
         "size": fmt.size(variant.model.size_bytes if variant.model else None),
-        "parity": summary.parity_cell(variant),
-        "metric": summary.metric_cell(variant),
+        "parity": cells.parity_cell(variant),
+        "metric": cells.metric_cell(variant),
     }
     if provider:
         row["provider"] = benchmark.provider if benchmark else fmt.DASH
     if batch:
         row["batch"] = str(benchmark.batch_size) if benchmark else fmt.DASH
-    for name in summary.PERCENTILES:
-        row[name] = summary.latency(benchmark, name) if benchmark else fmt.DASH
-    row["latency / fp32"] = summary.ratio(benchmark) if benchmark else fmt.DASH
-    row["verdict"] = summary.speed(benchmark) if benchmark else "not benchmarked"
+    for name in cells.PERCENTILES:
+        row[name] = cells.latency(benchmark, name) if benchmark else fmt.DASH
+    row["latency / fp32"] = cells.ratio(benchmark) if benchmark else fmt.DASH
+    row["verdict"] = cells.speed(benchmark) if benchmark else "not benchmarked"
     return row
 
 

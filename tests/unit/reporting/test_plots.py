@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from slipway.reporting import plots, summary
+from slipway.reporting import cells, plots
 from slipway.reports import BenchmarkReport, Evidence, VariantReport
 
 
@@ -59,8 +59,8 @@ def test_a_mark_stands_where_the_axis_says(passed_cnn: Evidence) -> None:
     rows = rows_at(passed_cnn, 1)
     svg = plots.latency_plot(rows, title="latency")
     assert not plots.latency_scale(rows).logarithmic
-    for name in summary.PERCENTILES:
-        values = [summary.percentile(row, name).value_ms for row in rows]
+    for name in cells.PERCENTILES:
+        values = [cells.percentile(row, name).value_ms for row in rows]
         assert [read_off(svg, x) for x in marks(svg, name)] == pytest.approx(values, abs=1e-4)
 
 
@@ -117,7 +117,7 @@ def test_a_variant_without_a_model_has_no_bar(tabular: Evidence) -> None:
 
 
 def metric_values(variants: Sequence[VariantReport]) -> list[float]:
-    found = [summary.metric_of(v) for v in variants]
+    found = [cells.metric_of(v) for v in variants]
     return [m.value for m in found if m and m.value is not None]
 
 

@@ -1,13 +1,13 @@
 """The sentences of a release."""
 
+from slipway.reporting import cells, summary
 from slipway.reporting import formatting as fmt
-from slipway.reporting import summary
 from slipway.reports import Estimate, Evidence, OutputParity, ParityReport, VariantReport
 from slipway.specs import Precision, Tolerance
 
 
 def find(evidence: Evidence, precision: Precision) -> VariantReport:
-    variant = summary.find_variant(evidence, precision)
+    variant = cells.find_variant(evidence, precision)
     assert variant is not None
     return variant
 
@@ -44,7 +44,7 @@ def test_a_variant_that_is_neither_faster_nor_slower_is_as_fast(passed_cnn: Evid
 
 
 def test_a_slower_variant_is_called_slower_by_its_ratio(passed_cnn: Evidence) -> None:
-    assert summary.speed(find(passed_cnn, "fp16").benchmarks[0]) == f"1.25{fmt.TIMES} slower"
+    assert cells.speed(find(passed_cnn, "fp16").benchmarks[0]) == f"1.25{fmt.TIMES} slower"
 
 
 def test_fp32_is_selected_with_its_latency(tabular: Evidence) -> None:
@@ -52,10 +52,13 @@ def test_fp32_is_selected_with_its_latency(tabular: Evidence) -> None:
 
 
 def test_no_selection_says_whether_anything_was_measured(
-    failed_cnn: Evidence, minimal: Evidence
+    passed_cnn: Evidence, failed_cnn: Evidence, minimal: Evidence
 ) -> None:
     assert summary.selection_sentences(failed_cnn) == (
-        "No variant met the budgets, so none is selected.",
+        "No variant is selected: none of those measured passed.",
+    )
+    assert summary.selection_sentences(passed_cnn.model_copy(update={"selected": {}})) == (
+        "No variant is selected: none met the budgets.",
     )
     assert summary.selection_sentences(minimal) == (
         "No variant is selected: no benchmark was run.",
@@ -94,7 +97,7 @@ def test_a_traceback_is_cut_to_what_a_headline_holds(failed_cnn: Evidence) -> No
 
 def test_a_percentile_with_too_few_queries_says_how_many_it_needs(tabular: Evidence) -> None:
     (row,) = find(tabular, "fp32").benchmarks
-    assert summary.latency(row, "p99") == "not estimable (needs 662 queries)"
+    assert cells.latency(row, "p99") == "not estimable (needs 662 queries)"
 
 
 def test_a_percentile_missing_for_another_reason_does_not_blame_the_queries(
@@ -103,19 +106,19 @@ def test_a_percentile_missing_for_another_reason_does_not_blame_the_queries(
     missing = Estimate(value_ms=None, low_ms=None, high_ms=None)
     row = find(passed_cnn, "fp32").benchmarks[0].model_copy(update={"p99": missing})
     assert row.queries >= 662
-    assert summary.latency(row, "p99") == "not estimable"
+    assert cells.latency(row, "p99") == "not estimable"
 
 
 def test_a_metric_where_lower_is_better_rises_when_it_gets_worse(tabular: Evidence) -> None:
-    metric = summary.metric_of(find(tabular, "fp32"))
+    metric = cells.metric_of(find(tabular, "fp32"))
     assert metric is not None
     worse = metric.model_copy(update={"name": "rmse", "drop": 0.2})
-    assert summary.metric_change(worse) == 0.2
-    assert summary.metric_change(worse.model_copy(update={"name": "auc"})) == -0.2
+    assert cells.metric_change(worse) == 0.2
+    assert cells.metric_change(worse.model_copy(update={"name": "auc"})) == -0.2
 
 
 def test_labels_have_no_error_and_do_not_hide_the_probabilities(tabular: Evidence) -> None:
-    assert summary.parity_cell(find(tabular, "fp32")) == "max error 8e-8, 100 % same labels"
+    assert cells.parity_cell(find(tabular, "fp32")) == "max error 8e-8, 100 % same labels"
 
 
 def test_an_output_that_is_not_finite_says_so() -> None:
@@ -123,13 +126,13 @@ def test_an_output_that_is_not_finite_says_so() -> None:
     parity = ParityReport(
         passed=False, tolerance=Tolerance(), outputs=(broken,), cases=1, samples=1
     )
-    assert summary.max_error(summary.worst_output(parity).max_abs_error, broken) == "not finite"
+    assert cells.max_error(cells.worst_output(parity).max_abs_error, broken) == "not finite"
 
 
 def test_a_failing_output_is_told_before_one_with_a_larger_error(failed_cnn: Evidence) -> None:
-    parity = summary.parity_of(find(failed_cnn, "fp32"))
+    parity = cells.parity_of(find(failed_cnn, "fp32"))
     assert parity is not None
     logits, embedding = parity.outputs
     louder = embedding.model_copy(update={"max_abs_error": 5.0})
-    told = summary.worst_output(parity.model_copy(update={"outputs": (louder, logits)}))
+    told = cells.worst_output(parity.model_copy(update={"outputs": (louder, logits)}))
     assert told.output == "logits"
