@@ -43,8 +43,7 @@ def significant(value: float | None, digits: int = 3) -> str:
     if value == 0:
         return "0"
     rounded = float(f"{value:.{digits - 1}e}")
-    exponent = math.floor(math.log10(abs(rounded)))
-    return _minus(f"{rounded:,.{max(0, digits - 1 - exponent)}f}")
+    return _minus(f"{rounded:,.{_decimals(rounded, digits)}f}")
 
 
 def scientific(value: float | None) -> str:
@@ -69,10 +68,15 @@ def milliseconds(value_ms: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """A confidence interval at the precision of its coarser end; a dash where an end is missing."""
+    """A confidence interval, both ends with the lower one's decimals where four digits allow it.
+
+    So an end just above one does not become one: `0.988-1.005`.
+    """
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return DASH
-    return f"{significant(low)}{DASH}{significant(high)}"
+    wanted = _decimals(low, 3) if low else 2
+    upper = f"{high:,.{min(wanted, _decimals(high, 4))}f}" if high else "0"
+    return f"{significant(low)}{DASH}{_minus(upper)}"
 
 
 def estimate(percentile: Estimate) -> str:
@@ -172,6 +176,12 @@ def short_digest(digest: str) -> str:
 def shape(dimensions: Sequence[int | str | None]) -> str:
     """A tensor's shape: `[batch, 1, 8, 8]`, a question mark where unknown."""
     return f"[{', '.join('?' if d is None else str(d) for d in dimensions)}]"
+
+
+def _decimals(value: float, digits: int) -> int:
+    """How many decimals show so many significant digits of a number that is not zero."""
+    exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    return max(0, digits - 1 - exponent)
 
 
 def _signed(value: float, *, decimals: int) -> str:

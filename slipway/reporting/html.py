@@ -11,7 +11,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from slipway.reporting import formatting, plots, summary
+from slipway.reporting import cells, formatting, plots, summary
 from slipway.reports import BenchmarkReport, Evidence, Finding, Provenance, VariantReport
 
 TEMPLATE: Final = "report.html.j2"
@@ -62,7 +62,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals.update(fmt=formatting, summary=summary)
+    environment.globals.update(cells=cells, fmt=formatting, summary=summary)
     return environment.get_template(TEMPLATE)
 
 
@@ -95,12 +95,12 @@ def _panel(provider: str, batch_size: int, rows: tuple[BenchmarkReport, ...]) ->
 
 def _notes(rows: tuple[BenchmarkReport, ...]) -> Iterator[str]:
     """What the plot cannot show: percentiles without an estimate, and disturbed windows."""
-    for name in summary.PERCENTILES:
+    for name in cells.PERCENTILES:
         missing = [
-            row for row in rows if not formatting.is_number(summary.percentile(row, name).value_ms)
+            row for row in rows if not formatting.is_number(cells.percentile(row, name).value_ms)
         ]
-        for text in dict.fromkeys(summary.why_not_estimable(row, name) for row in missing):
-            names = [r.precision for r in missing if summary.why_not_estimable(r, name) == text]
+        for text in dict.fromkeys(cells.why_not_estimable(row, name) for row in missing):
+            names = [r.precision for r in missing if cells.why_not_estimable(r, name) == text]
             of = "" if len(names) == len(rows) else f" of {', '.join(names)}"
             yield f"{name}{of}: {text}."
     noisy = [row.precision for row in rows if row.noisy]

@@ -6,7 +6,7 @@ Plain dictionaries, strictly JSON: what is absent or not finite is None.
 import math
 from typing import Any
 
-from slipway.reporting import summary
+from slipway.reporting import cells, summary
 from slipway.reports import (
     BenchmarkReport,
     BundleReport,
@@ -51,8 +51,8 @@ def _variant(variant: VariantReport) -> JsonObject:
         "required": variant.required,
         "size_bytes": variant.model.size_bytes if variant.model else None,
         "digest": variant.model.digest if variant.model else None,
-        "parity": _parity(summary.parity_of(variant)),
-        "metric": _metric(summary.metric_of(variant)),
+        "parity": _parity(cells.parity_of(variant)),
+        "metric": _metric(cells.metric_of(variant)),
         "benchmarks": [_benchmark(row) for row in variant.benchmarks],
     }
 
@@ -60,7 +60,7 @@ def _variant(variant: VariantReport) -> JsonObject:
 def _parity(parity: ParityReport | None) -> JsonObject | None:
     if parity is None:
         return None
-    worst = summary.worst_output(parity) if parity.outputs else None
+    worst = cells.worst_output(parity) if parity.outputs else None
     return {
         "passed": parity.passed,
         "max_abs_error": _finite(worst.max_abs_error) if worst else None,
@@ -85,12 +85,10 @@ def _benchmark(row: BenchmarkReport) -> JsonObject:
         "provider": row.provider,
         "batch_size": row.batch_size,
         **{
-            f"{name}_ms": _finite(summary.percentile(row, name).value_ms)
-            for name in summary.PERCENTILES
+            f"{name}_ms": _finite(cells.percentile(row, name).value_ms)
+            for name in cells.PERCENTILES
         },
-        "interval_ms": {
-            name: _interval(summary.percentile(row, name)) for name in summary.PERCENTILES
-        },
+        "interval_ms": {name: _interval(cells.percentile(row, name)) for name in cells.PERCENTILES},
         "throughput": _finite(row.throughput),
         "verdict": row.verdict,
     }

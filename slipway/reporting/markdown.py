@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from slipway.reporting import cells, summary
 from slipway.reporting import formatting as fmt
-from slipway.reporting import summary
 from slipway.reports import BenchmarkReport, Evidence, VariantReport
 
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&])")
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#+!|~&])")
+_LIST_MARKER: Final = re.compile(r"^(\d*)([-.)])(?=\s|$)")
 
 
 def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = None) -> str:
@@ -25,10 +26,10 @@ def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = No
     parts = [
         f"## {escape(evidence.name)}: {summary.headline(evidence).lower()}",
         escape(summary.explanation(evidence)),
-        _bullets(evidence.failures[1:]),
+        _bullets([summary.brief(failure) for failure in evidence.failures[1:]]),
         "\n".join(f"**{escape(text)}**  " for text in summary.selection_sentences(evidence)),
         _table(variants_table(evidence)),
-        _bullets([summary.reason_sentence(variant) for variant in summary.left_out(evidence)]),
+        _bullets([summary.brief(summary.reason_sentence(v)) for v in summary.left_out(evidence)]),
         _conditions(evidence),
         " \u00b7 ".join(_link(text, address) for text, address in (links or {}).items()),
     ]
@@ -37,8 +38,8 @@ def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = No
 
 def variants_table(evidence: Evidence) -> list[dict[str, str]]:
     """One row of plain text per variant and measurement, for a table that renders no markup."""
-    several = summary.several_batch_sizes(evidence)
-    providers = summary.several_providers(evidence)
+    several = cells.several_batch_sizes(evidence)
+    providers = cells.several_providers(evidence)
     return [
         _row(variant, benchmark, batch=several, provider=providers)
         for variant in evidence.variants
@@ -53,25 +54,25 @@ def _row(
         "variant": variant.precision,
         "status": f"{variant.status} (required)" if variant.required else variant.status,
         "size": fmt.size(variant.model.size_bytes if variant.model else None),
-        "parity": summary.parity_cell(variant),
-        "metric": summary.metric_cell(variant),
+        "parity": cells.parity_cell(variant),
+        "metric": cells.metric_cell(variant),
     }
     if provider:
         row["provider"] = benchmark.provider if benchmark else fmt.DASH
     if batch:
         row["batch"] = str(benchmark.batch_size) if benchmark else fmt.DASH
-    for name in summary.PERCENTILES:
-        row[name] = summary.latency(benchmark, name) if benchmark else fmt.DASH
-    row["latency / fp32"] = summary.ratio(benchmark) if benchmark else fmt.DASH
-    row["verdict"] = summary.speed(benchmark) if benchmark else "not benchmarked"
+    for name in cells.PERCENTILES:
+        row[name] = cells.latency(benchmark, name) if benchmark else fmt.DASH
+    row["latency / fp32"] = cells.ratio(benchmark) if benchmark else fmt.DASH
+    row["verdict"] = cells.speed(benchmark) if benchmark else "not benchmarked"
     return row
 
 
 def escape(text: str) -> str:
-    """The text as markdown that shows exactly it, on one line: no markup, no HTML, no link."""
+    """The text as markdown that shows exactly it, on one line: no markup and no HTML."""
     one_line = " ".join(text.split())
-    escaped = _SPECIAL.sub(r"\\\1", one_line).replace("://", ":\u200b//")
-    return re.sub(r"^(\d+)([.)])(?= )", r"\1\\\2", re.sub(r"^(-)(?= )", r"\\\1", escaped))
+    escaped = _SPECIAL.sub(r"\\\1", one_line)
+    return _LIST_MARKER.sub(r"\1\\\2", escaped)
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -12,8 +12,8 @@ from typing import Final
 
 from markupsafe import Markup
 
+from slipway.reporting import cells
 from slipway.reporting import formatting as fmt
-from slipway.reporting import summary
 from slipway.reports import BenchmarkReport, Evidence, VariantReport
 from slipway.specs import LOWER_IS_BETTER, Metric
 
@@ -60,7 +60,7 @@ class Scale:
 
 def latency_scale(rows: Sequence[BenchmarkReport]) -> Scale:
     """From zero to the longest latency or interval; logarithmic where they differ widely."""
-    found = [summary.percentile(row, name) for row in rows for name in summary.PERCENTILES]
+    found = [cells.percentile(row, name) for row in rows for name in cells.PERCENTILES]
     ends = [
         end
         for estimate in found
@@ -90,7 +90,7 @@ def latency_plot(rows: Sequence[BenchmarkReport], *, title: str) -> Markup:
         parts.append(_latency_row(row, scale, index * _LATENCY_ROW))
     described = "; ".join(
         f"{row.precision}: "
-        + ", ".join(f"{name} {summary.latency(row, name)}" for name in summary.PERCENTILES)
+        + ", ".join(f"{name} {cells.latency(row, name)}" for name in cells.PERCENTILES)
         for row in rows
     )
     axis = "logarithmic" if scale.logarithmic else "linear"
@@ -98,16 +98,16 @@ def latency_plot(rows: Sequence[BenchmarkReport], *, title: str) -> Markup:
 
 
 def _latency_row(row: BenchmarkReport, scale: Scale, top: int) -> Markup:
-    note = "" if row.verdict == "baseline" else f" \u00b7 {summary.speed(row)}"
+    note = "" if row.verdict == "baseline" else f" \u00b7 {cells.speed(row)}"
     parts = [_label(row.precision, f"{fmt.milliseconds(row.p50.value_ms)}{note}", top)]
-    for name in reversed(summary.PERCENTILES):
-        found = summary.percentile(row, name)
+    for name in reversed(cells.PERCENTILES):
+        found = cells.percentile(row, name)
         if found.value_ms is None or not math.isfinite(found.value_ms):
             continue
         y = top + _LANE[name]
         if found.low_ms is not None and found.high_ms is not None:
             parts.append(_whisker(scale.position(found.low_ms), scale.position(found.high_ms), y))
-        tip = f"{row.precision} {name}: {summary.latency(row, name)}"
+        tip = f"{row.precision} {name}: {cells.latency(row, name)}"
         parts.append(_mark(name, scale.position(found.value_ms), y, tip))
     return _group(row.precision, parts)
 
@@ -120,7 +120,7 @@ def size_plot(variants: Sequence[VariantReport]) -> Markup:
     parts, described = [], []
     for index, (variant, model) in enumerate(sized):
         top = index * _BAR_ROW
-        note = summary.size_gain(variant, baseline) if baseline else None
+        note = cells.size_gain(variant, baseline) if baseline else None
         text = fmt.size(model.size_bytes)
         if note and variant is not baseline:
             text = f"{text} \u00b7 {note}"
@@ -149,7 +149,7 @@ def metric_plot(evidence: Evidence) -> Markup | None:
     measured = [
         (variant, metric, metric.value)
         for variant in evidence.variants
-        if (metric := summary.metric_of(variant)) is not None
+        if (metric := cells.metric_of(variant)) is not None
         and metric.value is not None
         and math.isfinite(metric.value)
     ]
@@ -166,7 +166,7 @@ def metric_plot(evidence: Evidence) -> Markup | None:
     described = []
     for index, (variant, metric, value) in enumerate(measured):
         top = index * _BAR_ROW
-        text = summary.metric_figures(variant, metric)
+        text = cells.metric_figures(variant, metric)
         mark = _mark("p50", scale.position(value), top + 26, f"{variant.precision}: {text}")
         parts.append(_group(variant.precision, [_label(variant.precision, text, top), mark]))
         described.append(f"{variant.precision} {text}")
@@ -183,7 +183,7 @@ def metric_plot(evidence: Evidence) -> Markup | None:
 def metric_limit(evidence: Evidence) -> float | None:
     """The worst metric that the budget allows, where a baseline and a budget are known."""
     for variant in evidence.variants:
-        metric = summary.metric_of(variant)
+        metric = cells.metric_of(variant)
         if metric and metric.baseline is not None and math.isfinite(metric.baseline):
             worse = metric.budget if metric.name in LOWER_IS_BETTER else -metric.budget
             return metric.baseline + worse

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from slipway.reporting import cells, summary
 from slipway.reporting import formatting as fmt
-from slipway.reporting import summary
 from slipway.reports import BenchmarkReport, Evidence, VariantReport
 
 # With fewer columns than this the intervals and the p95 are left out.
@@ -48,8 +48,8 @@ def variants_renderable(evidence: Evidence, *, width: int = 120) -> Table:
     Fits 120 columns with every interval, and 80 without the intervals and the p95.
     """
     wide = width >= WIDE
-    several = summary.several_batch_sizes(evidence)
-    percentiles: tuple[summary.Percentile, ...] = summary.PERCENTILES if wide else ("p50", "p99")
+    several = cells.several_batch_sizes(evidence)
+    percentiles: tuple[cells.Percentile, ...] = cells.PERCENTILES if wide else ("p50", "p99")
     table = Table(box=SIMPLE_HEAD, padding=(0, 1 if wide else 0, 0, 1), pad_edge=False)
     table.add_column("variant")
     for name in ("size", "parity", "metric", *(["batch"] if several else [])):
@@ -77,24 +77,24 @@ def _about(variant: VariantReport) -> list[Text]:
 
 
 def _parity(variant: VariantReport) -> Text:
-    parity = summary.parity_of(variant)
+    parity = cells.parity_of(variant)
     if parity is None or not parity.outputs:
         return Text(fmt.DASH)
-    worst = summary.worst_output(parity)
-    text = Text(summary.max_error(worst.max_abs_error, worst))
-    agreement = summary.worst_agreement(parity)
+    worst = cells.worst_output(parity)
+    text = Text(cells.max_error(worst.max_abs_error, worst))
+    agreement = cells.worst_agreement(parity)
     if agreement is not None:
         text.append(f"\n{fmt.percent(agreement)}", style="dim")
     return text
 
 
 def _metric(variant: VariantReport) -> Text:
-    metric = summary.metric_of(variant)
+    metric = cells.metric_of(variant)
     if metric is None:
         return Text(fmt.DASH)
     text = Text(fmt.metric_value(metric.name, metric.value))
     if variant.precision != "fp32" and fmt.is_number(metric.drop):
-        change = fmt.metric_change(metric.name, summary.metric_change(metric))
+        change = fmt.metric_change(metric.name, cells.metric_change(metric))
         text.append(f"\n{change}", style="dim" if metric.passed else "red")
     return text
 
@@ -103,22 +103,22 @@ def _batch(row: BenchmarkReport | None) -> Text:
     return Text(str(row.batch_size) if row else fmt.DASH)
 
 
-def _latency(row: BenchmarkReport | None, name: summary.Percentile, *, wide: bool) -> Text:
+def _latency(row: BenchmarkReport | None, name: cells.Percentile, *, wide: bool) -> Text:
     if row is None:
         return Text(fmt.DASH)
-    found = summary.percentile(row, name)
+    found = cells.percentile(row, name)
     text = Text(fmt.significant(found.value_ms))
     if wide:
         bounds = fmt.interval(found.low_ms, found.high_ms)
         missing = not fmt.is_number(found.value_ms)
-        text.append(f"\n{summary.lack(row, name) if missing else bounds}", style="dim")
+        text.append(f"\n{cells.lack(row, name) if missing else bounds}", style="dim")
     return text
 
 
 def _speed(row: BenchmarkReport | None, *, wide: bool) -> Text:
     if row is None:
         return Text("not benchmarked", style="dim")
-    text = Text(summary.speed(row), style=_STYLES[row.verdict])
+    text = Text(cells.speed(row), style=_STYLES[row.verdict])
     if wide and row.ratio_interval and row.verdict != "baseline":
         text.append(f"\n{fmt.interval(*row.ratio_interval)}", style="dim")
     return text
@@ -128,9 +128,9 @@ def _notes(evidence: Evidence) -> list[str]:
     """How to read the cells that hold two numbers, and what was not estimable."""
     rows = [row for variant in evidence.variants for row in variant.benchmarks]
     notes = ["parity: largest absolute error, and the share of equal labels where there are any"]
-    for name in summary.PERCENTILES:
-        missing = [r for r in rows if not fmt.is_number(summary.percentile(r, name).value_ms)]
-        reasons = dict.fromkeys(summary.why_not_estimable(row, name) for row in missing)
+    for name in cells.PERCENTILES:
+        missing = [r for r in rows if not fmt.is_number(cells.percentile(r, name).value_ms)]
+        reasons = dict.fromkeys(cells.why_not_estimable(row, name) for row in missing)
         notes += [f"{name}: {reason}" for reason in reasons]
     if any(row.noisy for row in rows):
         notes.append("other load disturbed the measurement")
