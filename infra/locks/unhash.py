@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def unhash(text: str, package: str) -> str:
-    """The lock with `package==1.2.3+local \\ --hash=...` reduced to `package==1.2.3`."""
+    """The lock with a package's line reduced to `package==1.2.3`."""
     pattern = rf"^({re.escape(package)}==[^\s+]+)(\+\S+)?( \\\n(    --hash=\S+( \\)?\n)+)"
     changed, count = re.subn(pattern, r"\1\n", text, flags=re.MULTILINE)
     if count != 1:
