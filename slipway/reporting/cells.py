@@ -117,11 +117,11 @@ def metric_figures(variant: VariantReport, metric: MetricReport) -> str:
 
 
 def max_error(value: float | None, output: OutputParity) -> str:
-    """An error of an output: a number, `not finite`, or a dash for labels, which have none."""
+    """An error of an output: a number, `not comparable` (not finite, another shape), or a dash for labels."""
     if fmt.is_number(value):
         return fmt.scientific(value)
     labels = output.passed or isinstance(output.expected, str)
-    return fmt.DASH if labels else "not finite"
+    return fmt.DASH if labels else "not comparable"
 
 
 def parity_cell(variant: VariantReport) -> str:
