@@ -117,7 +117,10 @@ def metric_figures(variant: VariantReport, metric: MetricReport) -> str:
 
 
 def max_error(value: float | None, output: OutputParity) -> str:
-    """An error of an output: a number, `not comparable` (not finite, another shape), or a dash for labels."""
+    """An error of an output: a number, a dash for labels, or `not comparable`.
+
+    The last is a value that is not finite or another shape; the output's reason tells which.
+    """
     if fmt.is_number(value):
         return fmt.scientific(value)
     labels = output.passed or isinstance(output.expected, str)
