@@ -117,11 +117,14 @@ def metric_figures(variant: VariantReport, metric: MetricReport) -> str:
 
 
 def max_error(value: float | None, output: OutputParity) -> str:
-    """An error of an output: a number, `not finite`, or a dash for labels, which have none."""
+    """An error of an output: a number, a dash for labels, or `not comparable`.
+
+    The last is a value that is not finite or another shape; the output's reason tells which.
+    """
     if fmt.is_number(value):
         return fmt.scientific(value)
     labels = output.passed or isinstance(output.expected, str)
-    return fmt.DASH if labels else "not finite"
+    return fmt.DASH if labels else "not comparable"
 
 
 def parity_cell(variant: VariantReport) -> str:

@@ -121,12 +121,12 @@ def test_labels_have_no_error_and_do_not_hide_the_probabilities(tabular: Evidenc
     assert cells.parity_cell(find(tabular, "fp32")) == "max error 8e-8, 100 % same labels"
 
 
-def test_an_output_that_is_not_finite_says_so() -> None:
+def test_an_output_that_is_not_finite_is_not_comparable() -> None:
     broken = OutputParity(output="y", passed=False, max_abs_error=None, max_rel_error=None)
     parity = ParityReport(
         passed=False, tolerance=Tolerance(), outputs=(broken,), cases=1, samples=1
     )
-    assert cells.max_error(cells.worst_output(parity).max_abs_error, broken) == "not finite"
+    assert cells.max_error(cells.worst_output(parity).max_abs_error, broken) == "not comparable"
 
 
 def test_a_failing_output_is_told_before_one_with_a_larger_error(failed_cnn: Evidence) -> None:
