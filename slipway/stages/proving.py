@@ -71,6 +71,7 @@ def benchmark_models(
             ),
             returns=BenchmarkResult,
             what=f"the benchmark on {provider}",
+            fresh=True,
         )
     return BenchmarkSuite(provider=provider, conditions=result.conditions, rows=result.rows)
 
