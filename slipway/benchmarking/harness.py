@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from slipway.benchmarking import conditions, placement, statistics
 from slipway.benchmarking.inputs import BatchDimension, largest_case, make_feeds
+from slipway.benchmarking.objective import meets_slo
 from slipway.errors import RequestError
 from slipway.protocols import BenchmarkRequest, BenchmarkResult
 from slipway.providers.sessions import Session, allotted_cores
@@ -175,7 +176,7 @@ def report(window: Window, *, provider: str, options: BenchmarkSpec) -> Iterator
                 else statistics.verdict(interval, resolution=RESOLUTION)
             ),
             meets_slo=(
-                statistics.meets_slo(p99=p99, others=(p50, p95), slo_p99_ms=options.slo_p99_ms)
+                meets_slo(p99=p99, others=(p50, p95), slo_p99_ms=options.slo_p99_ms)
                 if window.batch_size == 1
                 else None
             ),
