@@ -20,7 +20,8 @@ from slipway.benchmarking.inputs import BatchDimension, largest_case, make_feeds
 from slipway.benchmarking.objective import meets_slo
 from slipway.errors import RequestError
 from slipway.protocols import BenchmarkRequest, BenchmarkResult
-from slipway.providers.sessions import Session, allotted_cores
+from slipway.providers import allotted_cores
+from slipway.providers.sessions import Session
 from slipway.reports import BenchmarkReport
 from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenSet
