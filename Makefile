@@ -24,6 +24,7 @@ $(READY): $(LOCK) pyproject.toml
 	$(BIN)/python -m pip install --quiet "$$(grep -oE '^uv==[0-9.]+' $(LOCK))"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode $(UV_WHEELS) -r $(LOCK)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q slipway tasks flows
 	@touch $@
 
 demo: $(READY)  ## Train two models on real data and release them

@@ -111,10 +111,15 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                     for index, (name, ref) in enumerate(materials.assets.items())
                 },
                 selected=evidence.selected,
+                half_io=frozenset({"fp16"} if _halves_io(spec) else ()),
             ),
         )
         ref = put_tree(work.store, folder, media_type=BUNDLE_MEDIA_TYPE, tree=bundle_tree(folder))
         return SealedBundle(digest=manifest.digest, ref=ref)
+
+
+def _halves_io(spec: ReleaseSpec) -> bool:
+    return spec.precisions.fp16 is not None and not spec.precisions.fp16.keep_io_types
 
 
 def selftest_sealed(spec: ReleaseSpec, bundle: SealedBundle) -> SelftestReport:
