@@ -4,6 +4,7 @@ Nothing is loaded here: archives are read member by member, within bounds.
 """
 
 import json
+import pickle
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +18,21 @@ _MAX_MEMBERS: Final = 200_000
 _MAX_RATIO: Final = 1_000
 _MAX_JSON_BYTES: Final = 256 << 20
 _CODE_MEMBERS: Final = ("custom_obj", "opaque_obj")
+# torch.save's archive, and what joblib compresses with: zlib, gzip, bz2, xz, lzma, lz4.
+_PICKLE_WRAPPERS: Final = (
+    *(b"PK", b"\x78", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x5d\x00", b"\x04\x22M\x18"),
+)
 
 
 def sniff(path: Path) -> Format:
     """The format by content; anything unknown counts as a pickle, the most dangerous.
 
     Raises:
-        UnreadableModel: when the file is empty or a broken archive.
+        UnreadableModel: when it is a folder, an empty file or a broken archive.
     """
-    with path.open("rb") as file:
-        head = file.read(16)
+    if not path.is_file():
+        raise UnreadableModel(f"{path.name} is a folder; name the model's file")
+    head = _head(path)
     if not head:
         raise UnreadableModel(f"{path.name} is empty")
     if head.startswith(b"PK"):
@@ -35,6 +41,16 @@ def sniff(path: Path) -> Format:
     if head[8:9] == b"{" and 0 < length <= path.stat().st_size - 8:
         return "safetensors"
     return "pickle-like"
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether the bytes begin as pickles do, plain, compressed or in torch.save's archive.
+
+    For the wording of a refusal alone: a pickle need not begin so.
+    """
+    head = _head(path)
+    plain = head[:1] == b"\x80" and 0 < head[1] <= pickle.HIGHEST_PROTOCOL
+    return plain or head.startswith(_PICKLE_WRAPPERS)
 
 
 def check_pt2(path: Path) -> bytes:
@@ -65,6 +81,11 @@ def check_pt2(path: Path) -> bytes:
             if "/sample_inputs/" in name:
                 samples.append(archive.read(info))
     return samples[0] if samples else b""
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
 
 
 def _sniff_zip(path: Path) -> Format:

@@ -7,6 +7,7 @@ a factory that builds the module.
 import io
 import logging
 import pickle
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,10 @@ from slipway.errors import (
     UnreadableModel,
     UntrustedSource,
 )
-from slipway.exporters.archives import check_pt2, sniff
+from slipway.exporters.archives import check_pt2, is_pickle, sniff
 from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES, clean_model, finish_export
 from slipway.exporters.factories import build_from_factory
+from slipway.exporters.naming import output_names
 from slipway.exporters.recording import (
     as_inputs,
     golden_cases,
@@ -82,7 +84,11 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         else _describe(_trace(loaded, request), request)
     )
     cases = golden_cases(program.inputs, golden_samples(request), seed=request.seed)
-    names = _output_names(program, cases[0], request.outputs)
+    names = output_names(
+        _own_output_names(program, cases[0]),
+        inputs=[tensor.name for tensor in program.inputs],
+        asked=request.outputs,
+    )
     golden = record_golden(cases, _as_source(program, names))
     model_path = _convert(program, names, request, scratch)
     return finish_export(
@@ -121,6 +127,11 @@ def _load_pickled(request: ExportRequest) -> torch.nn.Module:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not request.source.trusted and not is_pickle(path):
+            raise UnreadableModel(
+                f"{path.name} is no file of PyTorch's: neither .pt2 nor safetensors nor weights "
+                "saved by torch.save; damaged, or of another framework?"
+            ) from error
         if not request.source.trusted:
             raise UntrustedSource(
                 f"{path.name} is a pickle, which runs code when loaded: save it with "
@@ -132,7 +143,10 @@ def _load_pickled(request: ExportRequest) -> torch.nn.Module:
             lambda: torch.load(path, map_location="cpu", weights_only=False),
         )
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UnreadableModel(f"{path.name} cannot be read: {error}") from error
+        raise UnreadableModel(
+            f"{path.name} cannot be read as weights ({_first_lines(error)}); truncated, or no file "
+            "of PyTorch's?"
+        ) from error
     if isinstance(state, torch.nn.Module):
         return state
     if isinstance(state, Mapping):
@@ -195,7 +209,8 @@ def _trace(module: torch.nn.Module, request: ExportRequest) -> torch.export.Expo
         return torch.export.export(module, arguments, dynamic_shapes=tuple(shapes), strict=False)
     except Exception as error:
         raise ExportFailed(
-            f"torch.export fails on the module: {type(error).__name__}: {_first_lines(error)}"
+            f"torch.export fails on the module with inputs of shape "
+            f"{[list(argument.shape) for argument in arguments]}: {_first_lines(error)}"
         ) from error
 
 
@@ -223,8 +238,21 @@ def _describe(program: torch.export.ExportedProgram, request: ExportRequest) -> 
             _dimension(size, asked[axis] if asked else None, axis, name, dimensions)
             for axis, size in enumerate(value.shape)
         ]
-        described.append(TensorInfo(name=name, dtype=_DTYPES[value.dtype], shape=tuple(shape)))
+        described.append(
+            TensorInfo(name=name, dtype=_dtype(name, value, request), shape=tuple(shape))
+        )
     return _Program(program, tuple(described), dimensions)
+
+
+def _dtype(name: str, value: torch.Tensor, request: ExportRequest) -> DType:
+    """The program's element type, which the spec must not contradict."""
+    if value.dtype not in _DTYPES:
+        raise ExportFailed(f"input {name} is {value.dtype}, which no input data can have")
+    has = _DTYPES[value.dtype]
+    asked = request.inputs[name].dtype if name in request.inputs else has
+    if asked != has:
+        raise SpecError(f"input {name} is {asked} in the spec, {has} in the program")
+    return has
 
 
 def _dimension(
@@ -242,7 +270,16 @@ def _dimension(
                 f"program fixes it at {size}; save it with torch.export.export(..., "
                 "dynamic_shapes=...)"
             )
+        if asked not in {None, size}:
+            raise SpecError(
+                f"input {name}: dimension {axis} is {asked} in the spec, {size} in the program"
+            )
         return size
+    if isinstance(asked, int):
+        raise SpecError(
+            f"input {name}: dimension {axis} is fixed at {asked} in the spec, and dynamic in the "
+            "program; give it a name in the spec, or save the program without that dynamic shape"
+        )
     symbol = str(size)
     if symbol not in dimensions:
         default = "batch" if axis == 0 and "batch" not in dimensions.values() else symbol
@@ -250,15 +287,9 @@ def _dimension(
     return dimensions[symbol]
 
 
-def _output_names(
-    program: _Program, case: Mapping[str, Array], asked: Sequence[str]
-) -> tuple[str, ...]:
-    leaves = pytree.tree_flatten_with_path(program.run(case))[0]
+def _own_output_names(program: _Program, case: Mapping[str, Array]) -> tuple[str, ...]:
+    leaves = pytree.tree_flatten_with_path(_run_source(program, case))[0]
     tensors = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
-    if asked and len(asked) != len(tensors):
-        raise SpecError(f"outputs names {len(asked)}, the model gives {len(tensors)}")
-    if asked:
-        return tuple(asked)
     if len(tensors) == 1 and not tensors[0][0]:
         return ("output",)
     keys = [getattr(path[0], "key", None) if len(path) == 1 else None for path, _ in tensors]
@@ -271,18 +302,22 @@ def _as_source(
     program: _Program, names: Sequence[str]
 ) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
     def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        try:
-            leaves = pytree.tree_leaves(program.run(feeds))
-        except (RuntimeError, AssertionError, IndexError) as error:
-            shapes = {name: list(array.shape) for name, array in feeds.items()}
-            raise DataError(
-                f"the source model does not run on golden inputs of shape {shapes}: "
-                f"{_first_lines(error)}; give data.golden with inputs that it takes"
-            ) from error
+        leaves = pytree.tree_leaves(_run_source(program, feeds))
         arrays = [leaf.detach().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
         return dict(zip(names, arrays, strict=True))
 
     return run
+
+
+def _run_source(program: _Program, feeds: Mapping[str, Array]) -> Any:  # noqa: ANN401 - any tree of tensors
+    try:
+        return program.run(feeds)
+    except (RuntimeError, AssertionError, IndexError) as error:
+        shapes = {name: list(array.shape) for name, array in feeds.items()}
+        raise DataError(
+            f"the source model does not run on golden inputs of shape {shapes}: "
+            f"{_first_lines(error)}; give data.golden with inputs that it takes"
+        ) from error
 
 
 def _convert(
@@ -300,7 +335,7 @@ def _convert(
         )
     except Exception as error:
         raise ExportFailed(
-            f"torch.onnx does not export the program: {type(error).__name__}: {_first_lines(error)}"
+            f"torch.onnx does not export the program: {_first_lines(error.__cause__ or error)}"
         ) from error
     if exported is None:
         raise ExportFailed("torch.onnx gave no program")
@@ -316,4 +351,6 @@ def _convert(
 
 
 def _first_lines(error: BaseException) -> str:
-    return " ".join(str(error).strip().splitlines()[:3])[:600]
+    """What went wrong in a line, without the colours that torch's exporter writes."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    return f"{type(error).__name__}: {' '.join(plain.splitlines()[:3])[:600]}"

@@ -26,11 +26,16 @@ from skl2onnx.common.data_types import (
 )
 from sklearn.base import BaseEstimator, is_classifier, is_clusterer, is_outlier_detector
 from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from slipway.errors import DataError, ExportFailed, SpecError, UnreadableModel, UntrustedSource
-from slipway.exporters.archives import sniff
+from slipway.exporters.archives import is_pickle, sniff
 from slipway.exporters.cleaning import clean_model, finish_export
+from slipway.exporters.naming import output_names
 from slipway.exporters.recording import (
     as_inputs,
     golden_cases,
@@ -59,8 +64,13 @@ _HARMLESS: Final = frozenset(
         "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.neighbors._kd_tree.KDTree",
         "sklearn.neighbors._kd_tree.KDTree64",
+        "sklearn.neighbors._ball_tree.BallTree",
         "sklearn.neighbors._ball_tree.BallTree64",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
     }
 )
 
@@ -71,12 +81,14 @@ class _Source:
 
     estimator: Any
     inputs: tuple[TensorInfo, ...]
+    outputs: tuple[str, ...]
     by_column: bool
 
     def frame(self, feeds: Mapping[str, Array]) -> Any:  # noqa: ANN401 - a DataFrame or an array
         """The table that the estimator takes, from arrays by input name."""
         if not self.by_column:
-            return feeds[self.inputs[0].name]
+            array = feeds[self.inputs[0].name]
+            return array.ravel() if _takes_text(self.estimator) else array
         return pd.DataFrame({tensor.name: feeds[tensor.name][:, 0] for tensor in self.inputs})
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -84,16 +96,24 @@ class _Source:
         table = self.frame(feeds)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return {name: call(table) for name, call in _answers(self.estimator).items()}
+            answers = _answers(self.estimator).values()
+            return {name: call(table) for name, call in zip(self.outputs, answers, strict=True)}
 
 
 def export(request: ExportRequest, scratch: Path) -> ExportResult:
     """Export a scikit-learn source; see `slipway.protocols.Exporter`."""
     estimator = _load(request)
+    _check_estimator(estimator, request.path.name)
     samples = golden_samples(request)
     problems: list[str] = []
     for inputs in _input_choices(estimator, samples, request):
-        source = _Source(estimator, inputs, by_column=_takes_columns(estimator, request))
+        outputs = output_names(
+            tuple(_answers(estimator)),
+            inputs=[tensor.name for tensor in inputs],
+            asked=request.outputs,
+        )
+        by_column = _takes_columns(estimator, request)
+        source = _Source(estimator, inputs, outputs, by_column=by_column)
         try:
             model = _convert(source, request)
         except ExportFailed as error:
@@ -109,7 +129,7 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
             scratch=scratch,
             route="skl2onnx",
             tools=tool_versions("scikit-learn", "skl2onnx", "onnx"),
-            findings=_float_cliffs(inputs, samples),
+            findings=[*_float_cliffs(inputs, samples), *_left_out(estimator)],
         )
     raise ExportFailed(problems[-1])
 
@@ -122,7 +142,7 @@ def _load(request: ExportRequest) -> Any:  # noqa: ANN401 - scikit-learn ships n
         raise UnreadableModel(f"{path.name} is a {kind} file, not a scikit-learn model")
     try:
         estimator = loaders[kind](request)
-    except UntrustedSource:
+    except (UntrustedSource, UnreadableModel):
         raise
     except Exception as error:
         raise UnreadableModel(
@@ -132,6 +152,44 @@ def _load(request: ExportRequest) -> Any:  # noqa: ANN401 - scikit-learn ships n
     if not isinstance(estimator, BaseEstimator):
         raise UnreadableModel(f"{path.name} holds a {type(estimator).__name__}, not an estimator")
     return estimator
+
+
+def _check_estimator(estimator: Any, name: str) -> None:  # noqa: ANN401
+    """Refuse what converts without an error and answers otherwise."""
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError as error:
+        raise ExportFailed(
+            f"{name} holds a {type(estimator).__name__} that is not fitted; fit it before saving it"
+        ) from error
+    for part in _parts(estimator):
+        if isinstance(part, TunedThresholdClassifierCV | FixedThresholdClassifier):
+            raise ExportFailed(
+                f"{name}: skl2onnx leaves the threshold of {type(part).__name__} out, so that "
+                "labels would differ; save its estimator_ and apply the threshold to the "
+                "probabilities"
+            )
+
+
+def _parts(estimator: Any) -> Iterator[Any]:  # noqa: ANN401
+    """An estimator and whatever fitted estimators pipelines and column transformers hold."""
+    yield estimator
+    if isinstance(estimator, Pipeline | FeatureUnion | ColumnTransformer):
+        named = getattr(estimator, "transformers_", None) or [
+            *getattr(estimator, "steps", ()),
+            *getattr(estimator, "transformer_list", ()),
+        ]
+        for _, part, *_ in named:
+            if isinstance(part, BaseEstimator):
+                yield from _parts(part)
+
+
+def _takes_text(estimator: Any) -> bool:  # noqa: ANN401
+    """Whether the first step takes texts, one dimension of them, and no table."""
+    first = _first(estimator)
+    if isinstance(first, FeatureUnion):
+        return any(_takes_text(part) for _, part in first.transformer_list)
+    return isinstance(first, CountVectorizer)
 
 
 def _load_skops(request: ExportRequest) -> Any:  # noqa: ANN401
@@ -146,6 +204,10 @@ def _load_skops(request: ExportRequest) -> Any:  # noqa: ANN401
 
 
 def _load_pickled(request: ExportRequest) -> Any:  # noqa: ANN401
+    if not request.source.trusted and not is_pickle(request.path):
+        raise UnreadableModel(
+            f"{request.path.name} is no skops file; damaged, or of another framework?"
+        )
     if not request.source.trusted:
         raise UntrustedSource(
             f"{request.path.name} is a pickle, which runs code when loaded: save the model with "
@@ -179,6 +241,9 @@ def _input_choices(
         yield as_inputs(request.inputs)
         return
     names = _feature_names(estimator)
+    if names is None and _takes_text(estimator):
+        yield (TensorInfo(name=_text_name(samples), dtype="string", shape=("batch", 1)),)
+        return
     if names is None:
         count = getattr(estimator, "n_features_in_", None)
         if count is None:
@@ -196,6 +261,18 @@ def _input_choices(
         yield tuple(_column(name, columns[name], whole=False) for name in names)
 
 
+def _text_name(samples: Samples | None) -> str:
+    """The one array of strings in the data."""
+    arrays = samples.arrays if samples is not None else {}
+    texts = [name for name, array in arrays.items() if array.dtype.kind == "U"]
+    if len(texts) != 1:
+        raise SpecError(
+            "the model takes texts: give data.golden or data.evaluation with one array of strings, "
+            f"or name the input in inputs (string arrays found: {', '.join(texts) or 'none'})"
+        )
+    return texts[0]
+
+
 def _column(name: str, array: Array, *, whole: bool = True) -> TensorInfo:
     if array.dtype.kind in "US":
         return TensorInfo(name=name, dtype="string", shape=("batch", 1))
@@ -207,7 +284,13 @@ def _column(name: str, array: Array, *, whole: bool = True) -> TensorInfo:
 def _convert(source: _Source, request: ExportRequest) -> onnx.ModelProto:
     estimator, final = _with_columns(source), _final(source.estimator)
     # An option that a converter does not know is an error, and not every classifier has this one.
-    options = {id(final): {"zipmap": False}} if hasattr(final, "predict_proba") else {}
+    options: dict[int, dict[str, Any]] = {}
+    if hasattr(final, "predict_proba"):
+        options[id(final)] = {"zipmap": False}
+    for part in _parts(source.estimator):
+        # The default is en_US, which slim images do not have: the model would not load there.
+        if isinstance(part, CountVectorizer):
+            options[id(part)] = {"locale": "C"}
     types = []
     for tensor in source.inputs:
         if tensor.dtype not in _TYPES:
@@ -230,7 +313,7 @@ def _convert(source: _Source, request: ExportRequest) -> onnx.ModelProto:
             f"{' '.join(str(error).split())[:500]}"
         ) from error
     _pin_opset(model, request.opset)
-    _rename_outputs(model, request.outputs or tuple(_answers(source.estimator)))
+    _rename_outputs(model, source.outputs)
     clean_model(model, dimensions={})
     _name_batch(model)
     return model
@@ -238,15 +321,19 @@ def _convert(source: _Source, request: ExportRequest) -> onnx.ModelProto:
 
 def _with_columns(source: _Source) -> Any:  # noqa: ANN401
     """The estimator, with its columns joined first where it picks none by name itself."""
-    first = source.estimator
-    while isinstance(first, Pipeline):
-        first = first.steps[0][1]
+    first = _first(source.estimator)
     if not source.by_column or isinstance(first, ColumnTransformer):
         return source.estimator
     names = [tensor.name for tensor in source.inputs]
     join = ColumnTransformer([("columns", "passthrough", names)])
     join.fit(pd.DataFrame({name: [0.0, 1.0] for name in names}))
     return Pipeline([("join", join), ("model", source.estimator)])
+
+
+def _first(estimator: Any) -> Any:  # noqa: ANN401
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[0][1]
+    return estimator
 
 
 def _final(estimator: Any) -> Any:  # noqa: ANN401
@@ -259,7 +346,7 @@ def _answers(estimator: Any) -> dict[str, Callable[[Any], Array]]:  # noqa: ANN4
     """What an estimator of each kind answers, in the order of skl2onnx's outputs."""
     if is_classifier(estimator):
         labels = {"label": lambda table: _labels(estimator.predict(table))}
-        if not hasattr(estimator, "predict_proba"):
+        if not hasattr(estimator, "predict_proba") or _answers_several_targets(estimator):
             return labels
         return {**labels, "probabilities": lambda table: _floats(estimator.predict_proba(table))}
     if is_clusterer(estimator):
@@ -272,6 +359,23 @@ def _answers(estimator: Any) -> dict[str, Callable[[Any], Array]]:  # noqa: ANN4
     if hasattr(estimator, "predict"):
         return {"prediction": lambda table: _matrix(estimator.predict(table))}
     return {"features": lambda table: _matrix(estimator.transform(table))}
+
+
+def _answers_several_targets(estimator: Any) -> bool:  # noqa: ANN401
+    return is_classifier(estimator) and isinstance(getattr(estimator, "classes_", None), list)
+
+
+def _left_out(estimator: Any) -> list[Finding]:  # noqa: ANN401
+    if not _answers_several_targets(estimator):
+        return []
+    return [
+        Finding(
+            level="warning",
+            code="probabilities-left-out",
+            message="the model classifies several targets, whose probabilities ONNX holds as a "
+            "sequence, which cannot be served; the labels alone are exported",
+        )
+    ]
 
 
 def _labels(values: Any) -> Array:  # noqa: ANN401
@@ -295,7 +399,7 @@ def _running(source: _Source) -> Callable[[Mapping[str, Array]], Mapping[str, Ar
     def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         try:
             return source.run(feeds)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"the source model does not run on the golden data: {error}") from error
 
     return run
