@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-from slipway.errors import UnreadableModel, UntrustedSource
+from slipway.errors import SourceNotFound, UnreadableModel, UntrustedSource
 
 Format = Literal["pt2", "torchscript", "torch-zip", "safetensors", "skops", "pickle-like"]
 
@@ -28,9 +28,12 @@ def sniff(path: Path) -> Format:
     """The format by content; anything unknown counts as a pickle, the most dangerous.
 
     Raises:
+        SourceNotFound: when there is none.
         UnreadableModel: when it is a folder, an empty file or a broken archive.
     """
-    if not path.is_file():
+    if not path.exists():
+        raise SourceNotFound(f"there is no file at {path}")
+    if path.is_dir():
         raise UnreadableModel(f"{path.name} is a folder; name the model's file")
     head = _head(path)
     if not head:
@@ -118,6 +121,9 @@ def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[zipfile.ZipInfo]:
     infos = archive.infolist()
     if len(infos) > _MAX_MEMBERS:
         raise UnreadableModel(f"{path.name} has {len(infos)} members; no model has so many")
+    if infos and min(info.header_offset for info in infos):
+        # A .pt2 holds archives; the end of one of them is taken for the end of a truncated file.
+        raise UnreadableModel(f"{path.name} does not begin with its archive; truncated?")
     seen: set[str] = set()
     for info in infos:
         name = info.filename

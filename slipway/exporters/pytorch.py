@@ -4,14 +4,11 @@ Sources: a `.pt2` program, or weights (safetensors, or a state dict that the saf
 a factory that builds the module.
 """
 
-import io
 import logging
-import pickle
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -22,13 +19,10 @@ from slipway.errors import (
     DataError,
     ExportFailed,
     SpecError,
-    UnreadableModel,
-    UntrustedSource,
 )
-from slipway.exporters.archives import check_pt2, is_pickle, sniff
 from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES, clean_model, finish_export
-from slipway.exporters.factories import build_from_factory
 from slipway.exporters.naming import output_names
+from slipway.exporters.pytorch_files import load_source
 from slipway.exporters.recording import (
     as_inputs,
     golden_cases,
@@ -36,12 +30,11 @@ from slipway.exporters.recording import (
     record_golden,
     tool_versions,
 )
+from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array
 from slipway.specs import DType
-
-_Loaded = TypeVar("_Loaded")
 
 _DTYPES: Final[dict[torch.dtype, DType]] = {
     torch.float32: "float32",
@@ -77,7 +70,7 @@ class _Program:
 def export(request: ExportRequest, scratch: Path) -> ExportResult:
     """Export a PyTorch source; see `slipway.protocols.Exporter`."""
     torch.manual_seed(request.seed)
-    loaded = _load(request)
+    loaded = load_source(request)
     program = (
         _describe(loaded, request)
         if isinstance(loaded, torch.export.ExportedProgram)
@@ -99,92 +92,6 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         route="torch.onnx dynamo",
         tools=tool_versions("torch", "onnxscript", "onnx"),
     )
-
-
-def _load(request: ExportRequest) -> torch.export.ExportedProgram | torch.nn.Module:
-    path = request.path
-    kind = sniff(path)
-    if kind == "pt2":
-        _check_sample_inputs(check_pt2(path), path)
-        return _reading(path, lambda: torch.export.load(path))
-    if kind == "safetensors":
-        from safetensors.torch import load_file
-
-        return _fill(build_from_factory(request), _reading(path, lambda: load_file(path)), path)
-    if kind == "torchscript":
-        raise UntrustedSource(
-            f"{path.name} is TorchScript, which can read and write files when run; save the "
-            "model with torch.export.save(program, 'model.pt2')"
-        )
-    if kind == "skops":
-        raise UnreadableModel(f"{path.name} is a scikit-learn model; set framework: sklearn")
-    return _load_pickled(request)
-
-
-def _load_pickled(request: ExportRequest) -> torch.nn.Module:
-    """A torch.save file: a state dict by the safe loader, anything else only when trusted."""
-    path = request.path
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not request.source.trusted and not is_pickle(path):
-            raise UnreadableModel(
-                f"{path.name} is no file of PyTorch's: neither .pt2 nor safetensors nor weights "
-                "saved by torch.save; damaged, or of another framework?"
-            ) from error
-        if not request.source.trusted:
-            raise UntrustedSource(
-                f"{path.name} is a pickle, which runs code when loaded: save it with "
-                "torch.export.save (.pt2) or its state dict with safetensors; or set "
-                "trusted: true and sha256 in the spec"
-            ) from error
-        state = _reading(
-            path,
-            lambda: torch.load(path, map_location="cpu", weights_only=False),
-        )
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UnreadableModel(
-            f"{path.name} cannot be read as weights ({_first_lines(error)}); truncated, or no file "
-            "of PyTorch's?"
-        ) from error
-    if isinstance(state, torch.nn.Module):
-        return state
-    if isinstance(state, Mapping):
-        return _fill(build_from_factory(request), state, path)
-    raise UnreadableModel(f"{path.name} holds a {type(state).__name__}, not weights by name")
-
-
-def _check_sample_inputs(data: bytes, path: Path) -> None:
-    if not data:
-        return
-    try:
-        torch.load(io.BytesIO(data), weights_only=True)
-    except Exception as error:
-        raise UntrustedSource(
-            f"{path.name}: its sample inputs are a pickle that runs code when loaded"
-        ) from error
-
-
-def _reading(path: Path, load: Callable[[], _Loaded]) -> _Loaded:
-    try:
-        return load()
-    except Exception as error:  # parsers raise whatever they like
-        raise UnreadableModel(
-            f"{path.name} cannot be loaded ({type(error).__name__}: {error}); truncated, or saved "
-            f"by another torch than {torch.__version__}?"
-        ) from error
-
-
-def _fill(module: Any, state: Mapping[str, Any], path: Path) -> torch.nn.Module:  # noqa: ANN401 - whatever the factory built
-    if not isinstance(module, torch.nn.Module):
-        raise SpecError(f"source.factory returned {type(module).__name__}, not a torch.nn.Module")
-    try:
-        module.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        raise ExportFailed(
-            f"the weights of {path.name} do not fit the factory's module: {error}"
-        ) from error
-    return module
 
 
 def _trace(module: torch.nn.Module, request: ExportRequest) -> torch.export.ExportedProgram:
@@ -210,7 +117,7 @@ def _trace(module: torch.nn.Module, request: ExportRequest) -> torch.export.Expo
     except Exception as error:
         raise ExportFailed(
             f"torch.export fails on the module with inputs of shape "
-            f"{[list(argument.shape) for argument in arguments]}: {_first_lines(error)}"
+            f"{[list(argument.shape) for argument in arguments]}: {first_lines(error)}"
         ) from error
 
 
@@ -316,7 +223,7 @@ def _run_source(program: _Program, feeds: Mapping[str, Array]) -> Any:  # noqa: 
         shapes = {name: list(array.shape) for name, array in feeds.items()}
         raise DataError(
             f"the source model does not run on golden inputs of shape {shapes}: "
-            f"{_first_lines(error)}; give data.golden with inputs that it takes"
+            f"{first_lines(error)}; give data.golden with inputs that it takes"
         ) from error
 
 
@@ -335,7 +242,7 @@ def _convert(
         )
     except Exception as error:
         raise ExportFailed(
-            f"torch.onnx does not export the program: {_first_lines(error.__cause__ or error)}"
+            f"torch.onnx does not export the program: {first_lines(error.__cause__ or error)}"
         ) from error
     if exported is None:
         raise ExportFailed("torch.onnx gave no program")
@@ -348,9 +255,3 @@ def _convert(
     path.unlink()
     onnx.save(model, path)
     return path
-
-
-def _first_lines(error: BaseException) -> str:
-    """What went wrong in a line, without the colours that torch's exporter writes."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
-    return f"{type(error).__name__}: {' '.join(plain.splitlines()[:3])[:600]}"

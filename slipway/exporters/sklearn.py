@@ -8,7 +8,6 @@ Outputs have the same names whatever the estimator: `label` and `probabilities`,
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,24 +16,30 @@ import onnx
 import onnx.helper
 import pandas as pd
 import skl2onnx
-import skops.io
 from skl2onnx.common.data_types import (
     BooleanTensorType,
     FloatTensorType,
     Int64TensorType,
     StringTensorType,
 )
-from sklearn.base import BaseEstimator, is_classifier, is_clusterer, is_outlier_detector
 from sklearn.compose import ColumnTransformer
-from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.utils.validation import check_is_fitted
+from sklearn.pipeline import Pipeline
 
-from slipway.errors import DataError, ExportFailed, SpecError, UnreadableModel, UntrustedSource
-from slipway.exporters.archives import is_pickle, sniff
+from slipway.errors import DataError, ExportFailed, SpecError
 from slipway.exporters.cleaning import clean_model, finish_export
+from slipway.exporters.estimators import (
+    Source,
+    answers_of,
+    check_estimator,
+    feature_names,
+    final_step,
+    first_step,
+    has_several_targets,
+    parts_of,
+    takes_columns,
+    takes_text,
+)
 from slipway.exporters.naming import output_names
 from slipway.exporters.recording import (
     as_inputs,
@@ -43,6 +48,7 @@ from slipway.exporters.recording import (
     record_golden,
     tool_versions,
 )
+from slipway.exporters.sklearn_files import load_estimator
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.reports import Finding, TensorInfo
 from slipway.samples.arrays import Array, Samples
@@ -54,66 +60,22 @@ _TYPES: Final = {
     "string": StringTensorType,
     "bool": BooleanTensorType,
 }
-# Parts of scikit-learn's own estimators that skops does not list: data held in arrays, with no
-# code of the file's in them. Each was looked at; anything else needs trust.
-_HARMLESS: Final = frozenset(
-    {
-        "numpy.dtype",
-        "sklearn.tree._tree.Tree",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-        "sklearn.neighbors._kd_tree.KDTree",
-        "sklearn.neighbors._kd_tree.KDTree64",
-        "sklearn.neighbors._ball_tree.BallTree",
-        "sklearn.neighbors._ball_tree.BallTree64",
-        "sklearn.metrics._dist_metrics.EuclideanDistance64",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-    }
-)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A fitted estimator and how it is called outside."""
-
-    estimator: Any
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[str, ...]
-    by_column: bool
-
-    def frame(self, feeds: Mapping[str, Array]) -> Any:  # noqa: ANN401 - a DataFrame or an array
-        """The table that the estimator takes, from arrays by input name."""
-        if not self.by_column:
-            array = feeds[self.inputs[0].name]
-            return array.ravel() if _takes_text(self.estimator) else array
-        return pd.DataFrame({tensor.name: feeds[tensor.name][:, 0] for tensor in self.inputs})
-
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The estimator's own answers, under the names and in the shapes of the ONNX outputs."""
-        table = self.frame(feeds)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            answers = _answers(self.estimator).values()
-            return {name: call(table) for name, call in zip(self.outputs, answers, strict=True)}
 
 
 def export(request: ExportRequest, scratch: Path) -> ExportResult:
     """Export a scikit-learn source; see `slipway.protocols.Exporter`."""
-    estimator = _load(request)
-    _check_estimator(estimator, request.path.name)
+    estimator = load_estimator(request)
+    check_estimator(estimator, request.path.name)
     samples = golden_samples(request)
     problems: list[str] = []
     for inputs in _input_choices(estimator, samples, request):
         outputs = output_names(
-            tuple(_answers(estimator)),
+            tuple(answers_of(estimator)),
             inputs=[tensor.name for tensor in inputs],
             asked=request.outputs,
         )
-        by_column = _takes_columns(estimator, request)
-        source = _Source(estimator, inputs, outputs, by_column=by_column)
+        by_column = takes_columns(estimator, request)
+        source = Source(estimator, inputs, outputs, by_column=by_column)
         try:
             model = _convert(source, request)
         except ExportFailed as error:
@@ -134,103 +96,6 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
     raise ExportFailed(problems[-1])
 
 
-def _load(request: ExportRequest) -> Any:  # noqa: ANN401 - scikit-learn ships no types
-    path = request.path
-    kind = sniff(path)
-    loaders = {"skops": _load_skops, "pickle-like": _load_pickled}
-    if kind not in loaders:
-        raise UnreadableModel(f"{path.name} is a {kind} file, not a scikit-learn model")
-    try:
-        estimator = loaders[kind](request)
-    except (UntrustedSource, UnreadableModel):
-        raise
-    except Exception as error:
-        raise UnreadableModel(
-            f"{path.name} cannot be loaded ({type(error).__name__}: {error}); truncated, or saved "
-            "by another scikit-learn?"
-        ) from error
-    if not isinstance(estimator, BaseEstimator):
-        raise UnreadableModel(f"{path.name} holds a {type(estimator).__name__}, not an estimator")
-    return estimator
-
-
-def _check_estimator(estimator: Any, name: str) -> None:  # noqa: ANN401
-    """Refuse what converts without an error and answers otherwise."""
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError as error:
-        raise ExportFailed(
-            f"{name} holds a {type(estimator).__name__} that is not fitted; fit it before saving it"
-        ) from error
-    for part in _parts(estimator):
-        if isinstance(part, TunedThresholdClassifierCV | FixedThresholdClassifier):
-            raise ExportFailed(
-                f"{name}: skl2onnx leaves the threshold of {type(part).__name__} out, so that "
-                "labels would differ; save its estimator_ and apply the threshold to the "
-                "probabilities"
-            )
-
-
-def _parts(estimator: Any) -> Iterator[Any]:  # noqa: ANN401
-    """An estimator and whatever fitted estimators pipelines and column transformers hold."""
-    yield estimator
-    if isinstance(estimator, Pipeline | FeatureUnion | ColumnTransformer):
-        named = getattr(estimator, "transformers_", None) or [
-            *getattr(estimator, "steps", ()),
-            *getattr(estimator, "transformer_list", ()),
-        ]
-        for _, part, *_ in named:
-            if isinstance(part, BaseEstimator):
-                yield from _parts(part)
-
-
-def _takes_text(estimator: Any) -> bool:  # noqa: ANN401
-    """Whether the first step takes texts, one dimension of them, and no table."""
-    first = _first(estimator)
-    if isinstance(first, FeatureUnion):
-        return any(_takes_text(part) for _, part in first.transformer_list)
-    return isinstance(first, CountVectorizer)
-
-
-def _load_skops(request: ExportRequest) -> Any:  # noqa: ANN401
-    unknown = skops.io.get_untrusted_types(file=request.path)
-    if not _HARMLESS.issuperset(unknown) and not request.source.trusted:
-        raise UntrustedSource(
-            f"{request.path.name} needs types that are not known to be harmless: "
-            f"{', '.join(sorted(set(unknown) - _HARMLESS))}; if you trust the file, set "
-            "trusted: true and sha256"
-        )
-    return skops.io.load(request.path, trusted=unknown)
-
-
-def _load_pickled(request: ExportRequest) -> Any:  # noqa: ANN401
-    if not request.source.trusted and not is_pickle(request.path):
-        raise UnreadableModel(
-            f"{request.path.name} is no skops file; damaged, or of another framework?"
-        )
-    if not request.source.trusted:
-        raise UntrustedSource(
-            f"{request.path.name} is a pickle, which runs code when loaded: save the model with "
-            "skops.io.dump, or set trusted: true and sha256 in the spec"
-        )
-    import joblib
-
-    return joblib.load(request.path)
-
-
-def _takes_columns(estimator: Any, request: ExportRequest) -> bool:  # noqa: ANN401
-    """One input a column, for what was fitted on a table with named columns."""
-    names = _feature_names(estimator)
-    if names is None:
-        return False
-    return not request.inputs or set(request.inputs) == set(names)
-
-
-def _feature_names(estimator: Any) -> list[str] | None:  # noqa: ANN401
-    names = getattr(estimator, "feature_names_in_", None)
-    return None if names is None else [str(name) for name in names]
-
-
 def _input_choices(
     estimator: Any,  # noqa: ANN401
     samples: Samples | None,
@@ -240,8 +105,8 @@ def _input_choices(
     if request.inputs:
         yield as_inputs(request.inputs)
         return
-    names = _feature_names(estimator)
-    if names is None and _takes_text(estimator):
+    names = feature_names(estimator)
+    if names is None and takes_text(estimator):
         yield (TensorInfo(name=_text_name(samples), dtype="string", shape=("batch", 1)),)
         return
     if names is None:
@@ -281,13 +146,13 @@ def _column(name: str, array: Array, *, whole: bool = True) -> TensorInfo:
     return TensorInfo(name=name, dtype="float32", shape=("batch", 1))
 
 
-def _convert(source: _Source, request: ExportRequest) -> onnx.ModelProto:
-    estimator, final = _with_columns(source), _final(source.estimator)
+def _convert(source: Source, request: ExportRequest) -> onnx.ModelProto:
+    estimator, final = _with_columns(source), final_step(source.estimator)
     # An option that a converter does not know is an error, and not every classifier has this one.
     options: dict[int, dict[str, Any]] = {}
     if hasattr(final, "predict_proba"):
         options[id(final)] = {"zipmap": False}
-    for part in _parts(source.estimator):
+    for part in parts_of(source.estimator):
         # The default is en_US, which slim images do not have: the model would not load there.
         if isinstance(part, CountVectorizer):
             options[id(part)] = {"locale": "C"}
@@ -319,9 +184,9 @@ def _convert(source: _Source, request: ExportRequest) -> onnx.ModelProto:
     return model
 
 
-def _with_columns(source: _Source) -> Any:  # noqa: ANN401
+def _with_columns(source: Source) -> Any:  # noqa: ANN401
     """The estimator, with its columns joined first where it picks none by name itself."""
-    first = _first(source.estimator)
+    first = first_step(source.estimator)
     if not source.by_column or isinstance(first, ColumnTransformer):
         return source.estimator
     names = [tensor.name for tensor in source.inputs]
@@ -330,43 +195,8 @@ def _with_columns(source: _Source) -> Any:  # noqa: ANN401
     return Pipeline([("join", join), ("model", source.estimator)])
 
 
-def _first(estimator: Any) -> Any:  # noqa: ANN401
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[0][1]
-    return estimator
-
-
-def _final(estimator: Any) -> Any:  # noqa: ANN401
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    return estimator
-
-
-def _answers(estimator: Any) -> dict[str, Callable[[Any], Array]]:  # noqa: ANN401
-    """What an estimator of each kind answers, in the order of skl2onnx's outputs."""
-    if is_classifier(estimator):
-        labels = {"label": lambda table: _labels(estimator.predict(table))}
-        if not hasattr(estimator, "predict_proba") or _answers_several_targets(estimator):
-            return labels
-        return {**labels, "probabilities": lambda table: _floats(estimator.predict_proba(table))}
-    if is_clusterer(estimator):
-        return {"label": lambda table: _labels(estimator.predict(table))}
-    if is_outlier_detector(estimator):
-        return {
-            "label": lambda table: _labels(estimator.predict(table))[:, np.newaxis],
-            "scores": lambda table: _floats(estimator.decision_function(table))[:, np.newaxis],
-        }
-    if hasattr(estimator, "predict"):
-        return {"prediction": lambda table: _matrix(estimator.predict(table))}
-    return {"features": lambda table: _matrix(estimator.transform(table))}
-
-
-def _answers_several_targets(estimator: Any) -> bool:  # noqa: ANN401
-    return is_classifier(estimator) and isinstance(getattr(estimator, "classes_", None), list)
-
-
 def _left_out(estimator: Any) -> list[Finding]:  # noqa: ANN401
-    if not _answers_several_targets(estimator):
+    if not has_several_targets(estimator):
         return []
     return [
         Finding(
@@ -378,24 +208,7 @@ def _left_out(estimator: Any) -> list[Finding]:  # noqa: ANN401
     ]
 
 
-def _labels(values: Any) -> Array:  # noqa: ANN401
-    array = np.asarray(values)
-    if array.dtype.kind in "OUS":
-        return array.astype(str)
-    return array.astype(np.int64)
-
-
-def _floats(values: Any) -> Array:  # noqa: ANN401
-    return np.asarray(values).astype(np.float32)
-
-
-def _matrix(values: Any) -> Array:  # noqa: ANN401
-    dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
-    array = _floats(dense)
-    return array[:, np.newaxis] if array.ndim == 1 else array
-
-
-def _running(source: _Source) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
+def _running(source: Source) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
     def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         try:
             return source.run(feeds)
