@@ -28,8 +28,12 @@ def load_source(request: ExportRequest) -> torch.export.ExportedProgram | torch.
     path = request.path
     kind = sniff(path)
     if kind == "pt2":
-        _check_sample_inputs(check_pt2(path), path)
-        return _reading(path, lambda: torch.export.load(path))
+        for data in check_pt2(path):
+            _check_sample_inputs(data, path)
+        program = _reading(path, lambda: torch.export.load(path))
+        # Guards are Python source from the file, which calling the program would execute.
+        program._guards_code = []  # noqa: SLF001 - torch 2.13 has no public way
+        return program
     if kind == "safetensors":
         from safetensors.torch import load_file
 
@@ -65,7 +69,7 @@ def _load_pickled(request: ExportRequest) -> torch.nn.Module:
             path,
             lambda: torch.load(path, map_location="cpu", weights_only=False),
         )
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # parsers raise whatever they like
         raise UnreadableModel(
             f"{path.name} cannot be read as weights ({first_lines(error)}); truncated, or no file "
             "of PyTorch's?"
@@ -78,8 +82,6 @@ def _load_pickled(request: ExportRequest) -> torch.nn.Module:
 
 
 def _check_sample_inputs(data: bytes, path: Path) -> None:
-    if not data:
-        return
     try:
         torch.load(io.BytesIO(data), weights_only=True)
     except Exception as error:
