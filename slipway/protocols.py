@@ -28,6 +28,7 @@ from slipway.specs import (
     Int8DynamicSpec,
     Int8StaticSpec,
     Metric,
+    Opset,
     ParitySpec,
     Precision,
     SourceSpec,
@@ -46,7 +47,7 @@ class ExportRequest(Value):
     factory_path: Path | None = Field(default=None, description="The factory's file, if a file.")
     inputs: dict[str, TensorSpec] = Field(default_factory=dict)
     outputs: tuple[str, ...] = ()
-    opset: int = 18
+    opset: Opset = 18
     golden_inputs: Path | None = None
     sample_data: Path | None = Field(
         default=None, description="Data that input names and dtypes may be inferred from."

@@ -49,7 +49,10 @@ _TAIL_BYTES: Final = 8_000
 _ANSWER_LIMIT_BYTES: Final = 64 << 20
 _POLL_S: Final = 0.1
 _MARK: Final = "SLIPWAY_CHILD"
-_OUT_OF_MEMORY_SIGNS: Final = (b"bad_alloc", b"MemoryError", b"allocate memory", b"out of memory")
+_OUT_OF_MEMORY_SIGNS: Final = (
+    *(b"bad_alloc", b"MemoryError", b"allocate memory", b"out of memory"),
+    b"OpenBLAS error: Memory allocation",
+)
 
 
 @dataclass(frozen=True)
