@@ -117,10 +117,12 @@ def contents(value: object) -> Any:  # noqa: ANN401 - any JSON
         TypeError: for what has no content of its own, such as a path or an open file.
     """
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields.keys()
-        if isinstance(value, ArtifactRef):
-            fields -= {_PLACE}
-        return {name: contents(getattr(value, name)) for name in fields}
+        left_out = {_PLACE} if isinstance(value, ArtifactRef) else set()
+        return {
+            name: contents(getattr(value, name))
+            for name in type(value).model_fields
+            if name not in left_out
+        }
     if isinstance(value, dict):
         return {str(k): contents(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

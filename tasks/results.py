@@ -7,8 +7,7 @@ good as absent, and the task runs again.
 
 import importlib
 import json
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -61,10 +60,12 @@ class JsonResults(LocalFileSystem):
         """Write a record whole or not at all."""
         target = self._resolve_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".record-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(target)
+        temporary = target.with_name(f".record-{secrets.token_hex(8)}")
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
         return str(target)
 
     async def awrite_path(self, path: str, content: bytes) -> str:
