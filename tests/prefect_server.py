@@ -112,18 +112,25 @@ def prefect_api(prefect_home: Path) -> Iterator[str]:
             address.unlink()
 
 
-@pytest.fixture
-def prefect_client(prefect_api: str, prefect_home: Path) -> Iterator[str]:
-    """Flows and tasks of this test talk to the session's server."""
+@contextlib.contextmanager
+def client_of(api: str, home: Path) -> Iterator[None]:
+    """Flows and tasks inside the block talk to that server."""
     with temporary_settings(
         {
-            PREFECT_API_URL: prefect_api,
-            PREFECT_HOME: prefect_home,
+            PREFECT_API_URL: api,
+            PREFECT_HOME: home,
             PREFECT_LOGGING_TO_API_ENABLED: False,
             PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its thread costs a second a flow
         }
     ):
-        yield prefect_api
+        yield
+
+
+@pytest.fixture
+def prefect_client(prefect_api: str, prefect_home: Path) -> Iterator[None]:
+    """Flows and tasks of this test talk to the session's server."""
+    with client_of(prefect_api, prefect_home):
+        yield
 
 
 def _answers(url: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from prefect import Task, flow
 from prefect.serializers import JSONSerializer
 
-from slipway.artifacts import ArtifactRef
+from slipway.artifacts import ONNX_MEDIA_TYPE, ArtifactRef
 from slipway.errors import CheckFailed, EnvironmentMissing, StoreUnavailable
 from slipway.reports import CacheReport, ConversionReport
 from slipway.settings import Settings
@@ -45,7 +45,9 @@ def convert(ran: list[str]) -> Task[..., ConversionReport]:
     )
     def made(content: str) -> ConversionReport:
         ran.append(content)
-        kept = open_store(Settings().store_uri).put_bytes(content.encode())
+        kept = open_store(Settings().store_uri).put_bytes(
+            content.encode(), media_type=ONNX_MEDIA_TYPE
+        )
         return ConversionReport(precision="fp16", status="passed", model=kept)
 
     return made
@@ -184,7 +186,7 @@ def test_a_task_is_tried_again_only_where_that_can_help(error: Exception, tries:
         calls.append(1)
         raise error
 
-    flaky.retry_delay_seconds = 0.01
+    flaky.retry_delay_seconds = [0.01]
     with pytest.raises(type(error), match=str(error)):
         flaky()
     assert len(calls) == tries
@@ -200,6 +202,6 @@ def test_a_transient_failure_that_passes_is_forgotten() -> None:
             raise StoreUnavailable("busy")
         return 7
 
-    flaky.retry_delay_seconds = 0.01
+    flaky.retry_delay_seconds = [0.01]
     assert flaky() == 7
     assert len(calls) == 3

@@ -118,7 +118,7 @@ def test_what_has_no_content_is_refused_and_not_guessed(value: object) -> None:
 
 
 def failed(error: BaseException) -> State[Any]:
-    return cast("State[Any]", Failed(data=error))
+    return Failed(data=error)
 
 
 @pytest.mark.parametrize("kind", error_classes().values(), ids=lambda kind: kind.__name__)
