@@ -2,6 +2,7 @@
 
 import json
 import platform
+import secrets
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from slipway.artifacts import (
     canonical_json,
     digest_bytes,
 )
-from slipway.errors import CheckFailed, IntegrityError
+from slipway.errors import CheckFailed, IntegrityError, RequestError, Transient
 from slipway.packaging.manifest import bundle_tree
 from slipway.packaging.verify import verify_bundle
 from slipway.protocols import Registration, SelftestRequest
@@ -150,7 +151,11 @@ def unpack_bundle(bundle: SealedBundle) -> BundleReport:
     settings = Settings()
     folder = settings.bundles / bundle.digest.replace(":", "/")
     if not folder.exists():
-        fetch(open_store(settings.store_uri), bundle.ref, folder)
+        try:
+            fetch(open_store(settings.store_uri), bundle.ref, folder)
+        except (RequestError, Transient):
+            if not folder.exists():  # else another release of the same content was first
+                raise
     verified = verify_bundle(folder, digest=bundle.digest)
     if not verified.passed:
         wrong = "; ".join(finding.message for finding in verified.findings)
@@ -175,7 +180,7 @@ def write_report(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
     folder = Settings().root / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{evidence.name}-{digest_bytes(page)[7:19]}.html"
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     temporary.write_bytes(page)
     temporary.replace(path)
     return path
