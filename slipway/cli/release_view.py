@@ -1,6 +1,8 @@
 """What `slipway release` tells a person: variants, bundle, report, what to open next."""
 
+import shutil
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
@@ -24,7 +26,9 @@ def print_release(report: ReleaseReport) -> None:
         say(f"version   {report.registered.name} {report.registered.version}{alias} ({made})")
         uri = Settings().registry_uri
         if uri.startswith("sqlite:"):
-            say(f"MLflow    mlflow ui --backend-store-uri {uri}   then open http://127.0.0.1:5000")
+            program = shutil.which("mlflow") or Path(sys.executable).with_name("mlflow")
+            say(f"MLflow    {program} ui --backend-store-uri {uri}")
+            say("          then open http://127.0.0.1:5000")
         elif report.registered.url:
             say(f"MLflow    {report.registered.url}")
     say(f"cache     {report.cache.hits} stages reused, {report.cache.misses} computed")
