@@ -281,7 +281,7 @@ def test_a_tensor_alone_is_no_state_dict(tmp_path: Path) -> None:
 def test_a_failing_converter_is_told_without_colours_or_advice(tmp_path: Path) -> None:
     class Unusual(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.linalg.eigvals(x @ x.mT).real
+            return torch.linalg.eigvals(x @ x.mT).real  # type: ignore[no-any-return]
 
     path = save_program(Unusual(), (torch.randn(4, 4),), None, tmp_path / "m.pt2")
     with pytest.raises(ExportFailed, match=r"torch\.onnx does not export the program") as caught:
