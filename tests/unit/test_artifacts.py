@@ -164,6 +164,6 @@ def test_trees_are_told_by_their_media_type(media_type: str, *, is_tree: bool) -
 def test_values_are_frozen_and_refuse_what_they_do_not_know() -> None:
     entry = FileEntry(path="a", digest=DIGEST, size_bytes=0)
     with pytest.raises(ValidationError, match="frozen"):
-        entry.path = "b"
+        entry.path = "b"  # type: ignore[misc]
     with pytest.raises(ValidationError, match="Extra inputs"):
         FileEntry.model_validate({**entry.model_dump(), "mode": 0o777})
