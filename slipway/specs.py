@@ -295,7 +295,8 @@ class ReleaseSpec(Value):
     source: SourceSpec = Field(description="The trained model.")
     inputs: dict[str, TensorSpec] = Field(
         default_factory=dict,
-        description="The model's inputs, inferred where the framework knows them.",
+        description="The model's inputs, inferred where the framework knows them; for example "
+        '`{"image": {"dtype": "float32", "shape": ["batch", 3, 224, 224]}}`.',
     )
     outputs: tuple[str, ...] = Field(
         default=(), description="Names for the outputs, in the model's order."

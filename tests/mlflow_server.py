@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
