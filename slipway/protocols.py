@@ -28,10 +28,12 @@ from slipway.specs import (
     Int8DynamicSpec,
     Int8StaticSpec,
     Metric,
+    Opset,
     ParitySpec,
     Precision,
     SourceSpec,
     TensorSpec,
+    Tolerance,
 )
 
 AnyPrecisionSpec = Fp32Spec | Fp16Spec | Int8DynamicSpec | Int8StaticSpec
@@ -45,7 +47,7 @@ class ExportRequest(Value):
     factory_path: Path | None = Field(default=None, description="The factory's file, if a file.")
     inputs: dict[str, TensorSpec] = Field(default_factory=dict)
     outputs: tuple[str, ...] = ()
-    opset: int = 18
+    opset: Opset = 18
     golden_inputs: Path | None = None
     sample_data: Path | None = Field(
         default=None, description="Data that input names and dtypes may be inferred from."
@@ -137,6 +139,35 @@ class BenchmarkResult(Value):
 
     conditions: BenchmarkConditions
     rows: tuple[BenchmarkReport, ...]
+
+
+class CheckRequest(Value):
+    """A model to check."""
+
+    model: Path
+
+
+class ParityRequest(Value):
+    """A model and recorded answers to compare it with."""
+
+    model: Path
+    golden: Path
+    tolerance: Tolerance
+
+
+class SelftestRequest(Value):
+    """An unpacked bundle."""
+
+    bundle: Path
+
+
+class FilesBenchmarkRequest(Value):
+    """Bare model files to compare, the baseline first."""
+
+    models: dict[str, Path]
+    golden: Path | None = None
+    provider: str = "cpu"
+    options: BenchmarkSpec
 
 
 class Store(Protocol):

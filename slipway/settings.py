@@ -5,13 +5,20 @@ What is asked of a model belongs in the spec, never here.
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from slipway.errors import RequestError
 
 
 class Settings(BaseSettings):
-    """Read from the environment each time it is made; nothing is cached between makings."""
+    """Read from the environment each time it is made; nothing is cached between makings.
+
+    Raises:
+        RequestError: naming the variable whose value is wrong.
+    """
 
     model_config = SettingsConfigDict(env_prefix="SLIPWAY_", frozen=True, extra="ignore")
 
@@ -34,6 +41,17 @@ class Settings(BaseSettings):
     memory_limit_bytes: int | None = Field(
         default=None, gt=0, description="Memory limit of one isolated stage; 85 % of RAM if empty."
     )
+
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 - as pydantic declares it
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            mistakes = [
+                f"SLIPWAY_{'.'.join(map(str, mistake['loc'])).upper()}: {mistake['msg']} "
+                f"(got {mistake['input']!r})"
+                for mistake in error.errors()
+            ]
+            raise RequestError("\n".join(mistakes)) from error
 
     @cached_property
     def root(self) -> Path:

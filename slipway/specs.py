@@ -6,9 +6,9 @@ Every default is stated here and nowhere else. No work is done on models here.
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -35,6 +35,10 @@ FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
 
+MIN_OPSET: Final = 11
+MAX_OPSET: Final = 26
+"""What onnxruntime 1.31 runs; onnx 1.23 would write 28. A test asks the runtime on both sides."""
+
 
 def _check_alias(alias: str) -> str:
     if re.fullmatch(r"latest|v\d+", alias, flags=re.IGNORECASE):
@@ -50,6 +54,35 @@ Alias = Annotated[
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=120),
     AfterValidator(_check_alias),
 ]
+
+
+def _check_opset(opset: int) -> int:
+    if not MIN_OPSET <= opset <= MAX_OPSET:
+        raise ValueError(
+            f"exporters write opset {MIN_OPSET} and later, and the highest that onnxruntime runs "
+            f"is {MAX_OPSET}; 18 is the default"
+        )
+    return opset
+
+
+Opset = Annotated[
+    int,
+    AfterValidator(_check_opset),
+    Field(json_schema_extra={"minimum": MIN_OPSET, "maximum": MAX_OPSET}),
+]
+
+
+def check_names(inputs: Iterable[str], outputs: Sequence[str]) -> None:
+    """Raise ValueError where two of a graph's inputs and outputs would have one name."""
+    names = [*inputs, *outputs]
+    for name in outputs:
+        if not name:
+            raise ValueError("outputs: an output needs a name")
+        if names.count(name) > 1:
+            raise ValueError(
+                f"outputs: {name!r} names an input or another output as well; a name stands for "
+                "one tensor"
+            )
 
 
 class TensorSpec(Value):
@@ -301,7 +334,7 @@ class ReleaseSpec(Value):
     outputs: tuple[str, ...] = Field(
         default=(), description="Names for the outputs, in the model's order."
     )
-    opset: int = Field(default=18, ge=11, description="ONNX opset of the exported model.")
+    opset: Opset = Field(default=18, description="ONNX opset of the exported model.")
     data: DataSpec = Field(default_factory=DataSpec, description="Golden and labelled data.")
     metric: Metric | None = Field(
         default=None, description="The task metric, computed on the evaluation data."
@@ -323,6 +356,11 @@ class ReleaseSpec(Value):
     register_as: RegisterSpec | None = Field(
         default=None, alias="register", description="Where to register the release, if at all."
     )
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        check_names(self.inputs, self.outputs)
+        return self
 
     @model_validator(mode="after")
     def _what_is_asked_can_be_done(self) -> Self:
@@ -440,7 +478,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 def _nearest_field(model: type[BaseModel], place: list[str]) -> str | None:
     """The key that a misspelt one stands nearest to, among those allowed at its place."""
-    for part in place[:-1]:
+    parts = iter(place[:-1])
+    for part in parts:
         field = next((f for name, f in model.model_fields.items() if part in (name, f.alias)), None)
         if field is None:
             return None
@@ -451,6 +490,8 @@ def _nearest_field(model: type[BaseModel], place: list[str]) -> str | None:
         ]
         if not inner:
             return None
+        if get_origin(field.annotation) is dict:
+            next(parts, None)  # the entry's own name
         model = inner[0]
     names = [field.alias or name for name, field in model.model_fields.items()]
     matches = difflib.get_close_matches(place[-1], names, n=1, cutoff=0.5)

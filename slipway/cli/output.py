@@ -7,11 +7,11 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
-from slipway.errors import SlipwayError
+from slipway.errors import SlipwayError, os_failure
 
 
 @contextlib.contextmanager
@@ -26,14 +26,21 @@ def answering(*, as_json: bool, working: str = "") -> Iterator[None]:
         with _spinner(working):
             yield
     except SlipwayError as error:
-        if as_json:
-            kind = type(error).__name__
-            print_json({"passed": False, "error": {"type": kind, "message": str(error)}})
-        complain(str(error))
-        raise typer.Exit(error.exit_code) from error
+        _refuse(error, as_json=as_json)
+    except OSError as error:
+        where = str(error.filename or working or "slipway")
+        _refuse(os_failure(error, where), as_json=as_json)
     except KeyboardInterrupt:
         complain("stopped")
         raise typer.Exit(130) from None
+
+
+def _refuse(error: SlipwayError, *, as_json: bool) -> NoReturn:
+    if as_json:
+        kind = type(error).__name__
+        print_json({"passed": False, "error": {"type": kind, "message": str(error)}})
+    complain(str(error))
+    raise typer.Exit(error.exit_code) from error
 
 
 def answer(value: Any, *, as_json: bool, words: Callable[[], None], passed: bool = True) -> None:  # noqa: ANN401 - a report

@@ -14,8 +14,6 @@ def print_release(report: ReleaseReport) -> None:
     """Print what a release came to on stdout."""
     width = None if sys.stdout.isatty() else 120
     print_variants(Console(file=sys.stdout, width=width), report.evidence)
-    for failure in report.evidence.failures:
-        say(f"failed    {failure}")
     if report.bundle is not None:
         say(f"bundle    {report.bundle.path}")
         say(f"digest    {report.bundle.digest}")

@@ -4,13 +4,11 @@ Sources: a `.pt2` program, or weights (safetensors, or a state dict that the saf
 a factory that builds the module.
 """
 
-import io
 import logging
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -21,12 +19,10 @@ from slipway.errors import (
     DataError,
     ExportFailed,
     SpecError,
-    UnreadableModel,
-    UntrustedSource,
 )
-from slipway.exporters.archives import check_pt2, sniff
 from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES, clean_model, finish_export
-from slipway.exporters.factories import build_from_factory
+from slipway.exporters.naming import output_names
+from slipway.exporters.pytorch_files import load_source
 from slipway.exporters.recording import (
     as_inputs,
     golden_cases,
@@ -34,12 +30,11 @@ from slipway.exporters.recording import (
     record_golden,
     tool_versions,
 )
+from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array
 from slipway.specs import DType
-
-_Loaded = TypeVar("_Loaded")
 
 _DTYPES: Final[dict[torch.dtype, DType]] = {
     torch.float32: "float32",
@@ -75,14 +70,18 @@ class _Program:
 def export(request: ExportRequest, scratch: Path) -> ExportResult:
     """Export a PyTorch source; see `slipway.protocols.Exporter`."""
     torch.manual_seed(request.seed)
-    loaded = _load(request)
+    loaded = load_source(request)
     program = (
         _describe(loaded, request)
         if isinstance(loaded, torch.export.ExportedProgram)
         else _describe(_trace(loaded, request), request)
     )
     cases = golden_cases(program.inputs, golden_samples(request), seed=request.seed)
-    names = _output_names(program, cases[0], request.outputs)
+    names = output_names(
+        _own_output_names(program, cases[0]),
+        inputs=[tensor.name for tensor in program.inputs],
+        asked=request.outputs,
+    )
     golden = record_golden(cases, _as_source(program, names))
     model_path = _convert(program, names, request, scratch)
     return finish_export(
@@ -93,84 +92,6 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         route="torch.onnx dynamo",
         tools=tool_versions("torch", "onnxscript", "onnx"),
     )
-
-
-def _load(request: ExportRequest) -> torch.export.ExportedProgram | torch.nn.Module:
-    path = request.path
-    kind = sniff(path)
-    if kind == "pt2":
-        _check_sample_inputs(check_pt2(path), path)
-        return _reading(path, lambda: torch.export.load(path))
-    if kind == "safetensors":
-        from safetensors.torch import load_file
-
-        return _fill(build_from_factory(request), _reading(path, lambda: load_file(path)), path)
-    if kind == "torchscript":
-        raise UntrustedSource(
-            f"{path.name} is TorchScript, which can read and write files when run; save the "
-            "model with torch.export.save(program, 'model.pt2')"
-        )
-    if kind == "skops":
-        raise UnreadableModel(f"{path.name} is a scikit-learn model; set framework: sklearn")
-    return _load_pickled(request)
-
-
-def _load_pickled(request: ExportRequest) -> torch.nn.Module:
-    """A torch.save file: a state dict by the safe loader, anything else only when trusted."""
-    path = request.path
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not request.source.trusted:
-            raise UntrustedSource(
-                f"{path.name} is a pickle, which runs code when loaded: save it with "
-                "torch.export.save (.pt2) or its state dict with safetensors; or set "
-                "trusted: true and sha256 in the spec"
-            ) from error
-        state = _reading(
-            path,
-            lambda: torch.load(path, map_location="cpu", weights_only=False),
-        )
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UnreadableModel(f"{path.name} cannot be read: {error}") from error
-    if isinstance(state, torch.nn.Module):
-        return state
-    if isinstance(state, Mapping):
-        return _fill(build_from_factory(request), state, path)
-    raise UnreadableModel(f"{path.name} holds a {type(state).__name__}, not weights by name")
-
-
-def _check_sample_inputs(data: bytes, path: Path) -> None:
-    if not data:
-        return
-    try:
-        torch.load(io.BytesIO(data), weights_only=True)
-    except Exception as error:
-        raise UntrustedSource(
-            f"{path.name}: its sample inputs are a pickle that runs code when loaded"
-        ) from error
-
-
-def _reading(path: Path, load: Callable[[], _Loaded]) -> _Loaded:
-    try:
-        return load()
-    except Exception as error:  # parsers raise whatever they like
-        raise UnreadableModel(
-            f"{path.name} cannot be loaded ({type(error).__name__}: {error}); truncated, or saved "
-            f"by another torch than {torch.__version__}?"
-        ) from error
-
-
-def _fill(module: Any, state: Mapping[str, Any], path: Path) -> torch.nn.Module:  # noqa: ANN401 - whatever the factory built
-    if not isinstance(module, torch.nn.Module):
-        raise SpecError(f"source.factory returned {type(module).__name__}, not a torch.nn.Module")
-    try:
-        module.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        raise ExportFailed(
-            f"the weights of {path.name} do not fit the factory's module: {error}"
-        ) from error
-    return module
 
 
 def _trace(module: torch.nn.Module, request: ExportRequest) -> torch.export.ExportedProgram:
@@ -195,7 +116,8 @@ def _trace(module: torch.nn.Module, request: ExportRequest) -> torch.export.Expo
         return torch.export.export(module, arguments, dynamic_shapes=tuple(shapes), strict=False)
     except Exception as error:
         raise ExportFailed(
-            f"torch.export fails on the module: {type(error).__name__}: {_first_lines(error)}"
+            f"torch.export fails on the module with inputs of shape "
+            f"{[list(argument.shape) for argument in arguments]}: {first_lines(error)}"
         ) from error
 
 
@@ -223,8 +145,21 @@ def _describe(program: torch.export.ExportedProgram, request: ExportRequest) -> 
             _dimension(size, asked[axis] if asked else None, axis, name, dimensions)
             for axis, size in enumerate(value.shape)
         ]
-        described.append(TensorInfo(name=name, dtype=_DTYPES[value.dtype], shape=tuple(shape)))
+        described.append(
+            TensorInfo(name=name, dtype=_dtype(name, value, request), shape=tuple(shape))
+        )
     return _Program(program, tuple(described), dimensions)
+
+
+def _dtype(name: str, value: torch.Tensor, request: ExportRequest) -> DType:
+    """The program's element type, which the spec must not contradict."""
+    if value.dtype not in _DTYPES:
+        raise ExportFailed(f"input {name} is {value.dtype}, which no input data can have")
+    has = _DTYPES[value.dtype]
+    asked = request.inputs[name].dtype if name in request.inputs else has
+    if asked != has:
+        raise SpecError(f"input {name} is {asked} in the spec, {has} in the program")
+    return has
 
 
 def _dimension(
@@ -242,7 +177,16 @@ def _dimension(
                 f"program fixes it at {size}; save it with torch.export.export(..., "
                 "dynamic_shapes=...)"
             )
+        if asked not in {None, size}:
+            raise SpecError(
+                f"input {name}: dimension {axis} is {asked} in the spec, {size} in the program"
+            )
         return size
+    if isinstance(asked, int):
+        raise SpecError(
+            f"input {name}: dimension {axis} is fixed at {asked} in the spec, and dynamic in the "
+            "program; give it a name in the spec, or save the program without that dynamic shape"
+        )
     symbol = str(size)
     if symbol not in dimensions:
         default = "batch" if axis == 0 and "batch" not in dimensions.values() else symbol
@@ -250,15 +194,9 @@ def _dimension(
     return dimensions[symbol]
 
 
-def _output_names(
-    program: _Program, case: Mapping[str, Array], asked: Sequence[str]
-) -> tuple[str, ...]:
-    leaves = pytree.tree_flatten_with_path(program.run(case))[0]
+def _own_output_names(program: _Program, case: Mapping[str, Array]) -> tuple[str, ...]:
+    leaves = pytree.tree_flatten_with_path(_run_source(program, case))[0]
     tensors = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
-    if asked and len(asked) != len(tensors):
-        raise SpecError(f"outputs names {len(asked)}, the model gives {len(tensors)}")
-    if asked:
-        return tuple(asked)
     if len(tensors) == 1 and not tensors[0][0]:
         return ("output",)
     keys = [getattr(path[0], "key", None) if len(path) == 1 else None for path, _ in tensors]
@@ -271,18 +209,22 @@ def _as_source(
     program: _Program, names: Sequence[str]
 ) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
     def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        try:
-            leaves = pytree.tree_leaves(program.run(feeds))
-        except (RuntimeError, AssertionError, IndexError) as error:
-            shapes = {name: list(array.shape) for name, array in feeds.items()}
-            raise DataError(
-                f"the source model does not run on golden inputs of shape {shapes}: "
-                f"{_first_lines(error)}; give data.golden with inputs that it takes"
-            ) from error
+        leaves = pytree.tree_leaves(_run_source(program, feeds))
         arrays = [leaf.detach().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
         return dict(zip(names, arrays, strict=True))
 
     return run
+
+
+def _run_source(program: _Program, feeds: Mapping[str, Array]) -> Any:  # noqa: ANN401 - any tree of tensors
+    try:
+        return program.run(feeds)
+    except (RuntimeError, AssertionError, IndexError) as error:
+        shapes = {name: list(array.shape) for name, array in feeds.items()}
+        raise DataError(
+            f"the source model does not run on golden inputs of shape {shapes}: "
+            f"{first_lines(error)}; give data.golden with inputs that it takes"
+        ) from error
 
 
 def _convert(
@@ -300,7 +242,7 @@ def _convert(
         )
     except Exception as error:
         raise ExportFailed(
-            f"torch.onnx does not export the program: {type(error).__name__}: {_first_lines(error)}"
+            f"torch.onnx does not export the program: {first_lines(error.__cause__ or error)}"
         ) from error
     if exported is None:
         raise ExportFailed("torch.onnx gave no program")
@@ -313,7 +255,3 @@ def _convert(
     path.unlink()
     onnx.save(model, path)
     return path
-
-
-def _first_lines(error: BaseException) -> str:
-    return " ".join(str(error).strip().splitlines()[:3])[:600]

@@ -8,7 +8,6 @@ Outputs have the same names whatever the estimator: `label` and `probabilities`,
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,20 +16,31 @@ import onnx
 import onnx.helper
 import pandas as pd
 import skl2onnx
-import skops.io
 from skl2onnx.common.data_types import (
     BooleanTensorType,
     FloatTensorType,
     Int64TensorType,
     StringTensorType,
 )
-from sklearn.base import BaseEstimator, is_classifier, is_clusterer, is_outlier_detector
 from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.pipeline import Pipeline
 
-from slipway.errors import DataError, ExportFailed, SpecError, UnreadableModel, UntrustedSource
-from slipway.exporters.archives import sniff
+from slipway.errors import DataError, ExportFailed, SpecError
 from slipway.exporters.cleaning import clean_model, finish_export
+from slipway.exporters.estimators import (
+    Source,
+    answers_of,
+    check_estimator,
+    feature_names,
+    final_step,
+    first_step,
+    has_several_targets,
+    parts_of,
+    takes_columns,
+    takes_text,
+)
+from slipway.exporters.naming import output_names
 from slipway.exporters.recording import (
     as_inputs,
     golden_cases,
@@ -38,6 +48,7 @@ from slipway.exporters.recording import (
     record_golden,
     tool_versions,
 )
+from slipway.exporters.sklearn_files import load_estimator
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.reports import Finding, TensorInfo
 from slipway.samples.arrays import Array, Samples
@@ -49,51 +60,22 @@ _TYPES: Final = {
     "string": StringTensorType,
     "bool": BooleanTensorType,
 }
-# Parts of scikit-learn's own estimators that skops does not list: data held in arrays, with no
-# code of the file's in them. Each was looked at; anything else needs trust.
-_HARMLESS: Final = frozenset(
-    {
-        "numpy.dtype",
-        "sklearn.tree._tree.Tree",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-        "sklearn.neighbors._kd_tree.KDTree64",
-        "sklearn.neighbors._ball_tree.BallTree64",
-    }
-)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A fitted estimator and how it is called outside."""
-
-    estimator: Any
-    inputs: tuple[TensorInfo, ...]
-    by_column: bool
-
-    def frame(self, feeds: Mapping[str, Array]) -> Any:  # noqa: ANN401 - a DataFrame or an array
-        """The table that the estimator takes, from arrays by input name."""
-        if not self.by_column:
-            return feeds[self.inputs[0].name]
-        return pd.DataFrame({tensor.name: feeds[tensor.name][:, 0] for tensor in self.inputs})
-
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The estimator's own answers, under the names and in the shapes of the ONNX outputs."""
-        table = self.frame(feeds)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return {name: call(table) for name, call in _answers(self.estimator).items()}
 
 
 def export(request: ExportRequest, scratch: Path) -> ExportResult:
     """Export a scikit-learn source; see `slipway.protocols.Exporter`."""
-    estimator = _load(request)
+    estimator = load_estimator(request)
+    check_estimator(estimator, request.path.name)
     samples = golden_samples(request)
     problems: list[str] = []
     for inputs in _input_choices(estimator, samples, request):
-        source = _Source(estimator, inputs, by_column=_takes_columns(estimator, request))
+        outputs = output_names(
+            tuple(answers_of(estimator)),
+            inputs=[tensor.name for tensor in inputs],
+            asked=request.outputs,
+        )
+        by_column = takes_columns(estimator, request)
+        source = Source(estimator, inputs, outputs, by_column=by_column)
         try:
             model = _convert(source, request)
         except ExportFailed as error:
@@ -109,64 +91,9 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
             scratch=scratch,
             route="skl2onnx",
             tools=tool_versions("scikit-learn", "skl2onnx", "onnx"),
-            findings=_float_cliffs(inputs, samples),
+            findings=[*_float_cliffs(inputs, samples), *_left_out(estimator)],
         )
     raise ExportFailed(problems[-1])
-
-
-def _load(request: ExportRequest) -> Any:  # noqa: ANN401 - scikit-learn ships no types
-    path = request.path
-    kind = sniff(path)
-    loaders = {"skops": _load_skops, "pickle-like": _load_pickled}
-    if kind not in loaders:
-        raise UnreadableModel(f"{path.name} is a {kind} file, not a scikit-learn model")
-    try:
-        estimator = loaders[kind](request)
-    except UntrustedSource:
-        raise
-    except Exception as error:
-        raise UnreadableModel(
-            f"{path.name} cannot be loaded ({type(error).__name__}: {error}); truncated, or saved "
-            "by another scikit-learn?"
-        ) from error
-    if not isinstance(estimator, BaseEstimator):
-        raise UnreadableModel(f"{path.name} holds a {type(estimator).__name__}, not an estimator")
-    return estimator
-
-
-def _load_skops(request: ExportRequest) -> Any:  # noqa: ANN401
-    unknown = skops.io.get_untrusted_types(file=request.path)
-    if not _HARMLESS.issuperset(unknown) and not request.source.trusted:
-        raise UntrustedSource(
-            f"{request.path.name} needs types that are not known to be harmless: "
-            f"{', '.join(sorted(set(unknown) - _HARMLESS))}; if you trust the file, set "
-            "trusted: true and sha256"
-        )
-    return skops.io.load(request.path, trusted=unknown)
-
-
-def _load_pickled(request: ExportRequest) -> Any:  # noqa: ANN401
-    if not request.source.trusted:
-        raise UntrustedSource(
-            f"{request.path.name} is a pickle, which runs code when loaded: save the model with "
-            "skops.io.dump, or set trusted: true and sha256 in the spec"
-        )
-    import joblib
-
-    return joblib.load(request.path)
-
-
-def _takes_columns(estimator: Any, request: ExportRequest) -> bool:  # noqa: ANN401
-    """One input a column, for what was fitted on a table with named columns."""
-    names = _feature_names(estimator)
-    if names is None:
-        return False
-    return not request.inputs or set(request.inputs) == set(names)
-
-
-def _feature_names(estimator: Any) -> list[str] | None:  # noqa: ANN401
-    names = getattr(estimator, "feature_names_in_", None)
-    return None if names is None else [str(name) for name in names]
 
 
 def _input_choices(
@@ -178,7 +105,10 @@ def _input_choices(
     if request.inputs:
         yield as_inputs(request.inputs)
         return
-    names = _feature_names(estimator)
+    names = feature_names(estimator)
+    if names is None and takes_text(estimator):
+        yield (TensorInfo(name=_text_name(samples), dtype="string", shape=("batch", 1)),)
+        return
     if names is None:
         count = getattr(estimator, "n_features_in_", None)
         if count is None:
@@ -196,6 +126,18 @@ def _input_choices(
         yield tuple(_column(name, columns[name], whole=False) for name in names)
 
 
+def _text_name(samples: Samples | None) -> str:
+    """The one array of strings in the data."""
+    arrays = samples.arrays if samples is not None else {}
+    texts = [name for name, array in arrays.items() if array.dtype.kind == "U"]
+    if len(texts) != 1:
+        raise SpecError(
+            "the model takes texts: give data.golden or data.evaluation with one array of strings, "
+            f"or name the input in inputs (string arrays found: {', '.join(texts) or 'none'})"
+        )
+    return texts[0]
+
+
 def _column(name: str, array: Array, *, whole: bool = True) -> TensorInfo:
     if array.dtype.kind in "US":
         return TensorInfo(name=name, dtype="string", shape=("batch", 1))
@@ -204,10 +146,16 @@ def _column(name: str, array: Array, *, whole: bool = True) -> TensorInfo:
     return TensorInfo(name=name, dtype="float32", shape=("batch", 1))
 
 
-def _convert(source: _Source, request: ExportRequest) -> onnx.ModelProto:
-    estimator, final = _with_columns(source), _final(source.estimator)
+def _convert(source: Source, request: ExportRequest) -> onnx.ModelProto:
+    estimator, final = _with_columns(source), final_step(source.estimator)
     # An option that a converter does not know is an error, and not every classifier has this one.
-    options = {id(final): {"zipmap": False}} if hasattr(final, "predict_proba") else {}
+    options: dict[int, dict[str, Any]] = {}
+    if hasattr(final, "predict_proba"):
+        options[id(final)] = {"zipmap": False}
+    for part in parts_of(source.estimator):
+        # The default is en_US, which slim images do not have: the model would not load there.
+        if isinstance(part, CountVectorizer):
+            options[id(part)] = {"locale": "C"}
     types = []
     for tensor in source.inputs:
         if tensor.dtype not in _TYPES:
@@ -230,17 +178,15 @@ def _convert(source: _Source, request: ExportRequest) -> onnx.ModelProto:
             f"{' '.join(str(error).split())[:500]}"
         ) from error
     _pin_opset(model, request.opset)
-    _rename_outputs(model, request.outputs or tuple(_answers(source.estimator)))
+    _rename_outputs(model, source.outputs)
     clean_model(model, dimensions={})
     _name_batch(model)
     return model
 
 
-def _with_columns(source: _Source) -> Any:  # noqa: ANN401
+def _with_columns(source: Source) -> Any:  # noqa: ANN401
     """The estimator, with its columns joined first where it picks none by name itself."""
-    first = source.estimator
-    while isinstance(first, Pipeline):
-        first = first.steps[0][1]
+    first = first_step(source.estimator)
     if not source.by_column or isinstance(first, ColumnTransformer):
         return source.estimator
     names = [tensor.name for tensor in source.inputs]
@@ -249,53 +195,24 @@ def _with_columns(source: _Source) -> Any:  # noqa: ANN401
     return Pipeline([("join", join), ("model", source.estimator)])
 
 
-def _final(estimator: Any) -> Any:  # noqa: ANN401
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    return estimator
+def _left_out(estimator: Any) -> list[Finding]:  # noqa: ANN401
+    if not has_several_targets(estimator):
+        return []
+    return [
+        Finding(
+            level="warning",
+            code="probabilities-left-out",
+            message="the model classifies several targets, whose probabilities ONNX holds as a "
+            "sequence, which cannot be served; the labels alone are exported",
+        )
+    ]
 
 
-def _answers(estimator: Any) -> dict[str, Callable[[Any], Array]]:  # noqa: ANN401
-    """What an estimator of each kind answers, in the order of skl2onnx's outputs."""
-    if is_classifier(estimator):
-        labels = {"label": lambda table: _labels(estimator.predict(table))}
-        if not hasattr(estimator, "predict_proba"):
-            return labels
-        return {**labels, "probabilities": lambda table: _floats(estimator.predict_proba(table))}
-    if is_clusterer(estimator):
-        return {"label": lambda table: _labels(estimator.predict(table))}
-    if is_outlier_detector(estimator):
-        return {
-            "label": lambda table: _labels(estimator.predict(table))[:, np.newaxis],
-            "scores": lambda table: _floats(estimator.decision_function(table))[:, np.newaxis],
-        }
-    if hasattr(estimator, "predict"):
-        return {"prediction": lambda table: _matrix(estimator.predict(table))}
-    return {"features": lambda table: _matrix(estimator.transform(table))}
-
-
-def _labels(values: Any) -> Array:  # noqa: ANN401
-    array = np.asarray(values)
-    if array.dtype.kind in "OUS":
-        return array.astype(str)
-    return array.astype(np.int64)
-
-
-def _floats(values: Any) -> Array:  # noqa: ANN401
-    return np.asarray(values).astype(np.float32)
-
-
-def _matrix(values: Any) -> Array:  # noqa: ANN401
-    dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
-    array = _floats(dense)
-    return array[:, np.newaxis] if array.ndim == 1 else array
-
-
-def _running(source: _Source) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
+def _running(source: Source) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
     def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         try:
             return source.run(feeds)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"the source model does not run on the golden data: {error}") from error
 
     return run

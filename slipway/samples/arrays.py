@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from slipway.errors import DataError, EnvironmentMissing, SourceNotFound
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
+
+_ZIP: Final = b"PK"
 
 
 @dataclass(frozen=True)
@@ -79,23 +81,36 @@ def load_samples(path: Path) -> Samples:
         DataError: when it holds pickled objects, is malformed or empty.
         EnvironmentMissing: when parquet is read without pyarrow.
     """
+    samples = Samples(_load_arrays(path))
+    if not len(samples):
+        raise DataError(f"{path.name} holds no samples: its arrays have no rows")
+    return samples
+
+
+def _load_arrays(path: Path) -> dict[str, Array]:
     if path.is_dir():
         files = sorted(path.glob("*.npy"))
         if not files:
             raise DataError(f"{path} is a folder without .npy files")
-        return Samples({file.stem: _load_npy(file) for file in files})
+        return {file.stem: _load_npy(file) for file in files}
+    magic = _magic(path)
+    if magic.startswith(_ZIP):
+        return load_npz(path)
+    if magic.startswith(b"PAR1"):
+        return _load_parquet(path)
+    if magic == b"\x93NUMPY":
+        return {path.stem: _load_npy(path)}
+    raise DataError(f"{path.name} is neither npz, npy nor parquet")
+
+
+def _magic(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            magic = file.read(6)
+            return file.read(6)
     except FileNotFoundError as error:
         raise SourceNotFound(f"no data at {path}") from error
-    if magic.startswith(b"PK"):
-        return Samples(load_npz(path))
-    if magic.startswith(b"PAR1"):
-        return Samples(_load_parquet(path))
-    if magic == b"\x93NUMPY":
-        return Samples({path.stem: _load_npy(path)})
-    raise DataError(f"{path.name} is neither npz, npy nor parquet")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def save_npz(path: Path, arrays: Arrays) -> None:
@@ -103,8 +118,13 @@ def save_npz(path: Path, arrays: Arrays) -> None:
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise DataError(f"{name} holds Python objects, which cannot be stored without pickles")
-    with path.open("wb") as file:
-        np.savez(file, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
+    # Not np.savez: it takes names as keyword arguments, and has its own use for `file` and
+    # `allow_pickle`.
+    with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
+        for name in sorted(arrays):
+            member = zipfile.ZipInfo(f"{name}.npy")  # with the earliest date there is
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(arrays[name]), allow_pickle=False)
 
 
 def plain(name: str, array: Array) -> Array:
@@ -118,22 +138,70 @@ def plain(name: str, array: Array) -> Array:
 
 def _load_npy(path: Path) -> Array:
     try:
-        loaded: Array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path.name} cannot be read: {error}") from error
-    return loaded
+        with path.open("rb") as file:
+            return _read_array(path.stem, file)
+    except OSError as error:
+        raise _unreadable(path.name, error) from error
 
 
 def load_npz(path: Path) -> dict[str, Array]:
-    """All arrays of an npz; pickled objects are refused."""
+    """All arrays of an npz; pickled objects are refused.
+
+    Raises:
+        SourceNotFound: when there is no file.
+        DataError: when it is no npz, is damaged, or holds anything but arrays.
+    """
+    if not _magic(path).startswith(_ZIP):
+        raise DataError(f"{path.name} is not an npz archive; save it with numpy.savez")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path.name} cannot be read: {error}; arrays of Python objects are refused, "
-            "save numbers or strings"
-        ) from error
+        with zipfile.ZipFile(path) as archive:
+            names = _array_names(path, archive)
+            return {name: _read_member(name, archive) for name in names}
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # zipfile and zlib raise a dozen kinds on damaged archives
+        raise _unreadable(path.name, error) from error
+
+
+def _array_names(path: Path, archive: zipfile.ZipFile) -> list[str]:
+    members = archive.namelist()
+    stray = [member for member in members if not member.endswith(".npy")]
+    if stray:
+        raise DataError(f"{path.name}: member {stray[0]!r} is no array; is it an npz?")
+    if len(set(members)) != len(members):
+        raise DataError(f"{path.name} holds an array twice")
+    return [member.removesuffix(".npy") for member in members]
+
+
+def _read_member(name: str, archive: zipfile.ZipFile) -> Array:
+    with archive.open(f"{name}.npy") as file:
+        return _read_array(name, file)
+
+
+def _read_array(name: str, file: IO[bytes]) -> Array:
+    """One .npy stream.
+
+    Not numpy.load: it gives the bytes of members that are no arrays, mistakes `a.npy` for `a`, and
+    its message on pickles says how to load them unsafely.
+    """
+    try:
+        loaded: Array = np.lib.format.read_array(file, allow_pickle=False)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if "Object arrays" in str(error):
+            raise DataError(
+                f"{name} holds Python objects as a pickle, which runs code when loaded; save "
+                "numbers or strings"
+            ) from error
+        raise _unreadable(name, error) from error
+    return loaded
+
+
+def _unreadable(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"{name} cannot be read ({str(error) or type(error).__name__}); is the file complete?"
+    )
 
 
 def _load_parquet(path: Path) -> dict[str, Array]:
@@ -145,7 +213,7 @@ def _load_parquet(path: Path) -> dict[str, Array]:
         ) from error
     try:
         table = parquet.read_table(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         raise DataError(f"{path.name} is not readable parquet: {error}") from error
     columns = {}
     for name in table.column_names:

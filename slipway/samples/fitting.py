@@ -1,6 +1,7 @@
 """Samples made to fit a model's inputs: names, dtypes, shapes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ def fit_inputs(inputs: Sequence[TensorInfo], samples: Samples) -> dict[str, Arra
     """The arrays that a model's inputs need, cast without loss of kind and reshaped.
 
     A flat column of n values becomes (n, 1) where the input has two dimensions. Numbers are cast
-    to the input's number type where that loses no whole numbers; strings stay strings.
+    to the input's number type: floats are never made whole, and nothing outside its range is
+    wrapped or made infinite; strings stay strings.
 
     Raises:
         DataError: naming the input, what it needs and what was given.
@@ -44,13 +46,21 @@ def _cast(tensor: TensorInfo, array: Array) -> Array:
     target = np.dtype(tensor.dtype)
     if array.dtype == target:
         return array
-    if array.dtype.kind in "US" or (target.kind in "iub" and array.dtype.kind == "f"):
+    if array.dtype.kind not in "biuf" or (target.kind in "iub" and array.dtype.kind == "f"):
         raise DataError(f"{tensor.name} holds {array.dtype}, the model takes {tensor.dtype}")
-    if target.kind in "iu" and array.size:
-        limits = np.iinfo(target)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise DataError(
-                f"{tensor.name} holds values outside {tensor.dtype} "
-                f"({array.min()} to {array.max()})"
-            )
+    if array.size:
+        _check_range(tensor.name, array, target)
     return array.astype(target)
+
+
+def _check_range(name: str, array: Array, target: np.dtype[Any]) -> None:
+    """Refuse numbers that the target type would wrap, flatten or make infinite."""
+    if target.kind == "f":
+        finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+        low, high = -float(np.finfo(target).max), float(np.finfo(target).max)
+    elif target.kind == "b":
+        finite, low, high = array, 0, 1
+    else:
+        finite, low, high = array, np.iinfo(target).min, np.iinfo(target).max
+    if finite.size and (finite.min() < low or finite.max() > high):
+        raise DataError(f"{name} holds values outside {target} ({finite.min()} to {finite.max()})")

@@ -115,6 +115,7 @@ def export_model(
             ),
             returns=ExportResult,
             what=f"the export of {Path(spec.source.uri).name}",
+            fresh=True,
         )
         return ExportReport(
             model=work.keep_model(result.model),

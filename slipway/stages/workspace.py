@@ -30,6 +30,11 @@ EXTERNAL_DATA_SUFFIX = ".data"
 PREFIX = "slipway-stage-"
 SETTLED_S = 60.0
 """A folder younger than this may not have its lock yet."""
+# Light and without threads: what every child that touches an ONNX model imports.
+PRELOAD = (
+    *("onnx.checker", "onnx.shape_inference", "onnx.numpy_helper", "onnx.helper"),
+    *("slipway.stages.children", "slipway.precisions", "slipway.validation.validate"),
+)
 
 
 class Workspace:
@@ -84,8 +89,24 @@ class Workspace:
         folder.mkdir()
         return fetch(self.store, ref, folder / "model.onnx")
 
-    def run(self, function: str, request: BaseModel, *, returns: type[Result], what: str) -> Result:
-        """Call a function of the core in an isolated child that writes in `scratch`."""
+    def run(
+        self,
+        function: str,
+        request: BaseModel,
+        *,
+        returns: type[Result],
+        what: str,
+        fresh: bool = False,
+    ) -> Result:
+        """Call a function of the core in an isolated child that writes in `scratch`.
+
+        Args:
+            function: `slipway.module:function`.
+            request: What it is given.
+            returns: What it answers.
+            what: For messages.
+            fresh: Start a new interpreter: for frameworks, and for what is measured.
+        """
         return run_isolated(
             function,
             request,
@@ -95,6 +116,7 @@ class Workspace:
             limits=Limits(
                 timeout_s=self.settings.timeout_s, memory_bytes=self.settings.memory_limit_bytes
             ),
+            preload=() if fresh else PRELOAD,
         )
 
     def keep_file(self, path: Path, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:

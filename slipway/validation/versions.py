@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from slipway.reports import Finding
+from slipway.specs import MAX_OPSET
 from slipway.validation.walk import ModelWalk, normal_domain, quote
 
 MAX_IR_VERSION: Final = 13
-MAX_OPSETS: Final = {"": 26, "ai.onnx.ml": 5, "com.microsoft": 1, "com.microsoft.nchwc": 1}
+MAX_OPSETS: Final = {"": MAX_OPSET, "ai.onnx.ml": 5, "com.microsoft": 1, "com.microsoft.nchwc": 1}
 """What onnxruntime 1.31 loads; onnx 1.23 writes IR 14 and opset 28 by default.
 
 The runtime does not say these numbers; a test asks it by loading models on both sides of each.
