@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from urllib.request import urlopen
@@ -91,8 +92,8 @@ def _stop(program: Program) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
+        with urlopen(url, timeout=5) as answer:  # noqa: S310 - our own http address
+            return bool(answer.status == HTTPStatus.OK)
     except OSError:
         return False
 
