@@ -11,7 +11,7 @@ export DO_NOT_TRACK = 1
 # A folder of wheels named by PIP_FIND_LINKS is used; without one, torch's CPU build is asked for.
 UV_WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo serve test check lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,10 +24,14 @@ $(READY): $(LOCK) pyproject.toml
 	$(BIN)/python -m pip install --quiet "$$(grep -oE '^uv==[0-9.]+' $(LOCK))"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode $(UV_WHEELS) -r $(LOCK)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q slipway tasks flows
 	@touch $@
 
 demo: $(READY)  ## Train two models on real data and release them
 	@$(BIN)/python examples/demo.py
+
+serve: $(READY)  ## Prefect's UI with the release form, and a worker, until Ctrl-C
+	@$(BIN)/python deployments/serve.py
 
 test: $(READY)  ## Everything that CI runs: make check, then all tests
 	@$(MAKE) --no-print-directory check

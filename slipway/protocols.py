@@ -33,6 +33,7 @@ from slipway.specs import (
     Precision,
     SourceSpec,
     TensorSpec,
+    Tolerance,
 )
 
 AnyPrecisionSpec = Fp32Spec | Fp16Spec | Int8DynamicSpec | Int8StaticSpec
@@ -138,6 +139,35 @@ class BenchmarkResult(Value):
 
     conditions: BenchmarkConditions
     rows: tuple[BenchmarkReport, ...]
+
+
+class CheckRequest(Value):
+    """A model to check."""
+
+    model: Path
+
+
+class ParityRequest(Value):
+    """A model and recorded answers to compare it with."""
+
+    model: Path
+    golden: Path
+    tolerance: Tolerance
+
+
+class SelftestRequest(Value):
+    """An unpacked bundle."""
+
+    bundle: Path
+
+
+class FilesBenchmarkRequest(Value):
+    """Bare model files to compare, the baseline first."""
+
+    models: dict[str, Path]
+    golden: Path | None = None
+    provider: str = "cpu"
+    options: BenchmarkSpec
 
 
 class Store(Protocol):

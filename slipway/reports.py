@@ -83,7 +83,15 @@ class ParityReport(Value):
     """Whether outputs agree with the golden set within a tolerance."""
 
     passed: bool
+    judged_by: Literal["values", "labels"] = Field(
+        default="values",
+        description="`values` by the tolerance; `labels` by relative L2 error and equal labels.",
+    )
     tolerance: Tolerance
+    relative_l2_limit: float | None = Field(default=None, description="When judged by labels.")
+    label_agreement: float | None = Field(
+        default=None, description="Least share of equal labels, where there are labels."
+    )
     outputs: tuple[OutputParity, ...]
     cases: int = Field(description="Golden cases compared.")
     samples: int = Field(description="Rows compared.")

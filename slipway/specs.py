@@ -115,7 +115,7 @@ class SourceSpec(Value):
     factory: str | None = Field(
         default=None,
         description="What builds the module that a state dict is loaded into: "
-        "`package.module:callable`, or `file.py:callable` beside the spec. It is code, "
+        "`package.module:callable`, or `path/to/file.py:callable`. It is code, "
         "named by you, and runs isolated.",
         examples=["model.py:build"],
     )
@@ -320,15 +320,16 @@ class RegisterSpec(Value):
 class ReleaseSpec(Value):
     """One release: everything that decides it.
 
-    Paths are resolved against the spec's file by `load_spec`; elsewhere against the working
-    directory.
+    Relative paths start at the folder of the spec's file on the command line, and at the worker's
+    directory when a form was filled in.
     """
 
     name: Name = Field(description="Name of the release, used for folders and run names.")
     source: SourceSpec = Field(description="The trained model.")
     inputs: dict[str, TensorSpec] = Field(
         default_factory=dict,
-        description="The model's inputs, inferred where the framework knows them.",
+        description="The model's inputs, inferred where the framework knows them; for example "
+        '`{"image": {"dtype": "float32", "shape": ["batch", 3, 224, 224]}}`.',
     )
     outputs: tuple[str, ...] = Field(
         default=(), description="Names for the outputs, in the model's order."

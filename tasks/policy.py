@@ -16,7 +16,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
-from slipway.artifacts import canonical_json, digest_bytes
+from slipway.artifacts import ArtifactRef, canonical_json, digest_bytes
 from slipway.errors import Transient
 from slipway.reports import CacheReport
 from tasks.results import JsonResults
@@ -25,7 +25,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 RETRIES: Final = 3
-_PLACES: Final = frozenset({"uri"})
+_PLACE: Final = "uri"
 
 # Runs of cached tasks by flow run: those asked for, and those whose work was really done.
 _ASKED: Final[set[tuple[UUID | None, UUID]]] = set()
@@ -108,11 +108,23 @@ def content_key(name: str, code_version: int | None, reads: object, tools: Seque
 
 
 def contents(value: object) -> Any:  # noqa: ANN401 - any JSON
-    """A value as JSON without the fields that only say where something is."""
+    """A value as JSON, without the places that references say their bytes are at.
+
+    A mapping keeps all its keys: what a user calls `uri` among the arguments of a factory is
+    content like any other.
+
+    Raises:
+        TypeError: for what has no content of its own, such as a path or an open file.
+    """
     if isinstance(value, BaseModel):
-        return contents(value.model_dump(mode="json"))
+        left_out = {_PLACE} if isinstance(value, ArtifactRef) else set()
+        return {
+            name: contents(getattr(value, name))
+            for name in type(value).model_fields
+            if name not in left_out
+        }
     if isinstance(value, dict):
-        return {str(k): contents(v) for k, v in value.items() if k not in _PLACES}
+        return {str(k): contents(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [contents(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):

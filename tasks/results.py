@@ -5,17 +5,18 @@ code on a worker that reads it. Every record is checked before Prefect sees it; 
 good as absent, and the task runs again.
 """
 
+import importlib
 import json
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from prefect.filesystems import LocalFileSystem
 from prefect.serializers import JSONSerializer
+from pydantic import ValidationError
 
-from slipway.artifacts import ArtifactRef
+from slipway.artifacts import ArtifactRef, Value
 from slipway.protocols import Store
 from slipway.settings import Settings
 from slipway.stores import open_store
@@ -49,8 +50,7 @@ class JsonResults(LocalFileSystem):
             RefusedRecordError: when it names another deserializer, foreign classes, or lost bytes.
         """
         content = self._resolve_path(path).read_bytes()
-        check_record(content, open_store(Settings().store_uri))
-        return content
+        return checked_record(content, open_store(Settings().store_uri))
 
     async def aread_path(self, path: str) -> bytes:
         """Read a record; see `read_path`."""
@@ -60,10 +60,12 @@ class JsonResults(LocalFileSystem):
         """Write a record whole or not at all."""
         target = self._resolve_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".record-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(target)
+        temporary = target.with_name(f".record-{secrets.token_hex(8)}")
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
         return str(target)
 
     async def awrite_path(self, path: str, content: bytes) -> str:
@@ -71,8 +73,11 @@ class JsonResults(LocalFileSystem):
         return self.write_path(path, content)
 
 
-def check_record(content: bytes, store: Store) -> None:
-    """Refuse a record that could run code or that refers to bytes which are gone.
+def checked_record(content: bytes, store: Store) -> bytes:
+    """A record that can run no code and refers to no bytes that are gone, written anew.
+
+    Written anew, so that what Prefect parses is what was checked here, to the letter: two parsers
+    may read a doubtful text (a key that is there twice) in two ways.
 
     Raises:
         RefusedRecordError: saying why.
@@ -81,18 +86,43 @@ def check_record(content: bytes, store: Store) -> None:
         record = json.loads(content)
         serializer = record["metadata"]["serializer"]
         result = json.loads(record["result"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RefusedRecordError(f"not a JSON record: {error}") from error
     if serializer != _SERIALIZER:
         raise RefusedRecordError("the record names a deserializer other than plain JSON")
     for value in _objects(result):
-        revived = value.get("__class__", "slipway.")
-        if "__exc_type__" in value or not str(revived).startswith("slipway."):
-            raise RefusedRecordError(
-                f"the record revives {revived}, which is not a class of slipway"
-            )
-        if set(value) == _REF_FIELDS and not contains_all(store, ArtifactRef(**value)):
-            raise RefusedRecordError(f"the bytes of {value['digest']} are gone from the store")
+        _check_revived(value)
+        if set(value) == _REF_FIELDS:
+            _check_kept(value, store)
+    return json.dumps({**record, "result": json.dumps(result)}).encode()
+
+
+def _check_revived(value: dict[str, Any]) -> None:
+    """Refuse what Prefect's decoder would make an object of, unless it is a value of ours."""
+    if "__exc_type__" in value:
+        raise RefusedRecordError(f"the record revives the exception {value['__exc_type__']}")
+    if "__class__" not in value:
+        return
+    named = str(value["__class__"])
+    module, _, name = named.rpartition(".")
+    if not module.startswith("slipway."):
+        raise RefusedRecordError(f"the record revives {named}, which is not a class of slipway")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        found = None
+    if not (isinstance(found, type) and issubclass(found, Value)):
+        # Prefect would hand the task's caller the bare JSON of a class that was moved.
+        raise RefusedRecordError(f"the record revives {named}, and slipway has no such value")
+
+
+def _check_kept(value: dict[str, Any], store: Store) -> None:
+    try:
+        ref = ArtifactRef.model_validate(value)
+    except ValidationError as error:
+        raise RefusedRecordError(f"the record holds a malformed reference: {error}") from error
+    if not contains_all(store, ref):
+        raise RefusedRecordError(f"the bytes of {ref.digest} are gone from the store")
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON

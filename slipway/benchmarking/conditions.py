@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from slipway.providers.sessions import allotted_cores
+from slipway.providers import allotted_cores
 from slipway.reports import BenchmarkConditions
 
 CPUINFO: Final = Path("/proc/cpuinfo")

@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 from slipway.benchmarking import conditions, placement, statistics
 from slipway.benchmarking.inputs import BatchDimension, largest_case, make_feeds
+from slipway.benchmarking.objective import meets_slo
 from slipway.errors import RequestError
 from slipway.protocols import BenchmarkRequest, BenchmarkResult
-from slipway.providers.sessions import Session, allotted_cores
+from slipway.providers import allotted_cores
+from slipway.providers.sessions import Session
 from slipway.reports import BenchmarkReport
 from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenSet
@@ -175,7 +177,7 @@ def report(window: Window, *, provider: str, options: BenchmarkSpec) -> Iterator
                 else statistics.verdict(interval, resolution=RESOLUTION)
             ),
             meets_slo=(
-                statistics.meets_slo(p99=p99, others=(p50, p95), slo_p99_ms=options.slo_p99_ms)
+                meets_slo(p99=p99, others=(p50, p95), slo_p99_ms=options.slo_p99_ms)
                 if window.batch_size == 1
                 else None
             ),

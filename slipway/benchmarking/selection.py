@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from slipway.benchmarking.statistics import meets_slo
+from slipway.benchmarking.objective import meets_slo
 from slipway.errors import ModelError
 from slipway.reports import BenchmarkReport
 from slipway.specs import PRECISIONS, Precision

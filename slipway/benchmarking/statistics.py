@@ -1,7 +1,6 @@
 """Percentiles, intervals and verdicts from latencies; nothing is assumed of their distribution."""
 
 import math
-from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
@@ -97,24 +96,6 @@ def verdict(interval: tuple[float, float] | None, *, resolution: float = 0.0) ->
     if interval[0] > 1.0 + resolution:
         return "slower"
     return "no difference"
-
-
-def meets_slo(
-    *, p99: Estimate, others: Iterable[Estimate] = (), slo_p99_ms: float | None
-) -> bool | None:
-    """Whether the p99 is known to be within the objective; None while it is undecided.
-
-    Yes needs the interval's upper end within it, so that luck is not promised to a user. No needs
-    a lower end beyond it, of the p99 or of a smaller percentile, which few queries suffice for.
-    """
-    if slo_p99_ms is None:
-        return None
-    lows = [known.low_ms for known in (p99, *others) if known.low_ms is not None]
-    if any(low > slo_p99_ms for low in lows):
-        return False
-    if p99.high_ms is not None and p99.high_ms <= slo_p99_ms:
-        return True
-    return None
 
 
 def _few_above(n: int, above: float, most: int) -> float:

@@ -3,6 +3,7 @@
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,6 +32,9 @@ BundleFolder = Annotated[Path, typer.Argument(help="The bundle's folder.", metav
 
 def run() -> None:
     """Run the program."""
+    # Collecting garbage while ten thousand modules' objects are made costs a tenth of the CPU time
+    # of every command that imports Prefect or MLflow, and frees nothing.
+    gc.set_threshold(50_000, 20, 20)
     app()
 
 

@@ -1,6 +1,8 @@
 """What `slipway release` tells a person: variants, bundle, report, what to open next."""
 
+import shutil
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
@@ -14,8 +16,6 @@ def print_release(report: ReleaseReport) -> None:
     """Print what a release came to on stdout."""
     width = None if sys.stdout.isatty() else 120
     print_variants(Console(file=sys.stdout, width=width), report.evidence)
-    for failure in report.evidence.failures:
-        say(f"failed    {failure}")
     if report.bundle is not None:
         say(f"bundle    {report.bundle.path}")
         say(f"digest    {report.bundle.digest}")
@@ -26,7 +26,9 @@ def print_release(report: ReleaseReport) -> None:
         say(f"version   {report.registered.name} {report.registered.version}{alias} ({made})")
         uri = Settings().registry_uri
         if uri.startswith("sqlite:"):
-            say(f"MLflow    mlflow ui --backend-store-uri {uri}   then open http://127.0.0.1:5000")
+            program = shutil.which("mlflow") or Path(sys.executable).with_name("mlflow")
+            say(f"MLflow    {program} ui --backend-store-uri {uri}")
+            say("          then open http://127.0.0.1:5000")
         elif report.registered.url:
             say(f"MLflow    {report.registered.url}")
     say(f"cache     {report.cache.hits} stages reused, {report.cache.misses} computed")

@@ -1,10 +1,12 @@
-"""The program that runs in an isolated child: take rights away, call one function, answer.
+"""What an isolated child does: take rights away, call one function, answer.
 
-Started by `runner` with a JSON order on standard input and an inherited descriptor for the answer.
-Only functions inside `slipway` are called, with a request of the type that they declare.
+Started by `runner` as a program of its own, or forked by `nursery`; either way with a JSON order to
+read and a descriptor for the answer. Only functions inside `slipway` are called, with a request of
+the type that they declare.
 """
 
 import errno
+import gc
 import importlib
 import json
 import os
@@ -19,18 +21,43 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OUT_OF_MEMORY_SIGNS = ("allocate memory", "bad_alloc", "Unable to allocate", "out of memory")
 
 
-def main() -> int:
-    """Run the order and answer; always 0 unless the process dies, which the runner sees."""
-    answer_fd = int(sys.argv[1])
+def main() -> typing.NoReturn:
+    """Run as a program: the order is on standard input, the answer's descriptor an argument."""
     sandbox.die_with_parent()
-    order = json.loads(sys.stdin.buffer.read())
+    status = serve(json.loads(sys.stdin.buffer.read()), int(sys.argv[1]))
+    end_as(status)
+
+
+def serve(order: dict[str, typing.Any], answer_fd: int) -> int:
+    """Run the order in a process of its own and wait for it; its wait status comes back.
+
+    The process namespace holds from the first fork on: the inner process is its first one, and
+    whatever it starts dies with it, whatever session it moved to.
+    """
     protections: dict[str, int | bool] = dict(sandbox.leave_namespaces())
-    # The process namespace holds from the first fork on: the inner process is its first one, and
-    # whatever it starts dies with it, whatever session it moved to.
     inner = os.fork()
-    if inner:
-        return _relay(inner, answer_fd)
+    if inner == 0:
+        _work(order, answer_fd, protections)
+    os.close(answer_fd)
+    return os.waitpid(inner, 0)[1]
+
+
+def end_as(status: int) -> typing.NoReturn:
+    """End this process as the one whose wait status this is ended."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+def _work(
+    order: dict[str, typing.Any], answer_fd: int, protections: dict[str, int | bool]
+) -> typing.NoReturn:
     sandbox.die_with_parent()
+    # Importing torch is a fifth cheaper when its objects are not gone through again and again.
+    gc.set_threshold(50_000, 20, 20)
     scratch = Path(order["scratch"])
     os.chdir(scratch)
     sandbox.limit_memory(order["memory_limit_bytes"])
@@ -46,18 +73,6 @@ def main() -> int:
     # Skip the interpreter's and the frameworks' teardown: the answer is given, threads of native
     # libraries have crashed here, and it costs time.
     os._exit(0)
-
-
-def _relay(inner: int, answer_fd: int) -> int:
-    """Wait for the inner process and end as it ended."""
-    os.close(answer_fd)
-    _, status = os.waitpid(inner, 0)
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        if number != signal.SIGKILL:
-            signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-    os._exit(os.waitstatus_to_exitcode(status))
 
 
 def _call(name: str, request: str, scratch: Path) -> dict[str, typing.Any]:
@@ -100,4 +115,4 @@ def _find(name: str) -> typing.Callable[..., typing.Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

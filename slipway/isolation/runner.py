@@ -12,9 +12,10 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -29,6 +30,7 @@ from slipway.errors import (
     EnvironmentMissing,
     error_classes,
 )
+from slipway.isolation.nursery import Nursery, read_status
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +75,18 @@ class Limits:
 
 @dataclass
 class _Child:
-    process: subprocess.Popen[bytes]
+    """A running child: `wait` gives how it ended, as `Popen.returncode` does."""
+
+    pid: int
+    output_fd: int
     answer_fd: int
-    mark: str
+    wait: Callable[[], int]
     limits: Limits
+    mark: str | None = None
     output: bytearray = field(default_factory=bytearray)
     answer: bytearray = field(default_factory=bytearray)
     peak_bytes: int = 0
+    ended: bool = False
 
     def tail(self) -> str:
         text = bytes(self.output[-_TAIL_BYTES:]).decode(errors="replace").strip()
@@ -97,6 +104,7 @@ def run_isolated(
     limits: Limits | None = None,
     reads: Sequence[Path] = (),
     python: str | None = None,
+    preload: Sequence[str] = (),
 ) -> Result:
     """Call `module:function(request, scratch)` of slipway in a sandboxed child process.
 
@@ -113,6 +121,8 @@ def run_isolated(
         limits: Time and memory.
         reads: Further files and folders that it may read.
         python: Another interpreter whose environment has the framework; this one if None.
+        preload: Light modules that the child may find imported already; then it is forked from a
+            process that has them, where that is safe, and else started fresh all the same.
 
     Raises:
         SlipwayError: the child's own, of its own type.
@@ -129,10 +139,18 @@ def run_isolated(
         "memory_limit_bytes": limits.memory_limit_bytes,
     }
     started = time.monotonic()
-    child = _start(order, scratch, python or sys.executable, limits)
+    temporary = scratch / ".tmp"
+    temporary.mkdir(exist_ok=True)
+    nursery = _nursery(tuple(preload)) if preload and python is None else None
+    child = (
+        _fork(nursery, order, limits)
+        if nursery is not None
+        else _start(order, temporary, python or sys.executable, limits)
+    )
     try:
         _watch(child, what)
-        code = child.process.wait()
+        code = child.wait()
+        child.ended = True
     finally:
         _end(child)
     logger.debug(
@@ -141,31 +159,87 @@ def run_isolated(
     return returns.model_validate_json(_open_answer(child, code, what))
 
 
-def _start(order: Mapping[str, Any], scratch: Path, python: str, limits: Limits) -> _Child:
+def _start(order: Mapping[str, Any], temporary: Path, python: str, limits: Limits) -> _Child:
+    """A fresh interpreter."""
     mark = uuid.uuid4().hex
-    temporary = scratch / ".tmp"
-    temporary.mkdir(exist_ok=True)
     reading, writing = os.pipe()
+    output, output_end = os.pipe()
     try:
         process = subprocess.Popen(  # noqa: S603 - an interpreter and our own module
             [python, "-I", "-m", "slipway.isolation.child", str(writing)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=output_end,
+            stderr=output_end,
             pass_fds=[writing],
             env=_environment(temporary, mark),
             start_new_session=True,
         )
     except OSError as error:
         os.close(reading)
+        os.close(output)
         raise EnvironmentMissing(f"cannot start {python}: {error}") from error
     finally:
         os.close(writing)
+        os.close(output_end)
     assert process.stdin is not None  # noqa: S101 - asked for above
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(order).encode())
         process.stdin.close()
-    return _Child(process=process, answer_fd=reading, mark=mark, limits=limits)
+
+    def wait() -> int:
+        # Its group is ended while its number cannot be anybody else's yet: before it is reaped.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
+
+    return _Child(
+        pid=process.pid,
+        output_fd=output,
+        answer_fd=reading,
+        wait=wait,
+        limits=limits,
+        mark=mark,
+    )
+
+
+def _fork(nursery: Nursery, order: Mapping[str, Any], limits: Limits) -> _Child:
+    """A child of the nursery."""
+    pipes = [os.pipe() for _ in range(4)]
+    (order_end, order_fd), (answer_fd, answer_end), (output_fd, output_end), (status, end) = pipes
+    theirs = (order_end, answer_end, output_end, end)
+    try:
+        pid = nursery.fork(*theirs)
+    except ChildCrashed:
+        for descriptor in (order_fd, answer_fd, output_fd, status):
+            os.close(descriptor)
+        raise
+    finally:
+        for descriptor in theirs:
+            os.close(descriptor)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(order_fd, "wb") as pipe:
+        pipe.write(json.dumps(order).encode())
+
+    def wait() -> int:
+        try:
+            return read_status(status)
+        finally:
+            os.close(status)
+
+    return _Child(pid=pid, output_fd=output_fd, answer_fd=answer_fd, wait=wait, limits=limits)
+
+
+_NURSERIES: Final[dict[tuple[str, ...], Nursery]] = {}
+_NURSERIES_LOCK: Final = threading.Lock()
+
+
+def _nursery(preload: tuple[str, ...]) -> Nursery | None:
+    """This process's nursery with these modules; None where it cannot be used."""
+    with _NURSERIES_LOCK:
+        found = _NURSERIES.get(preload)
+        if found is None or found.owner != os.getpid():
+            found = _NURSERIES[preload] = Nursery(preload, _environment(Path("/nonexistent"), ""))
+        return found if found.usable else None
 
 
 def _environment(temporary: Path, mark: str) -> dict[str, str]:
@@ -187,9 +261,8 @@ def _environment(temporary: Path, mark: str) -> dict[str, str]:
 def _watch(child: _Child, what: str) -> None:
     """Read output and answer until both ends close; raise when a limit is passed."""
     deadline = time.monotonic() + child.limits.timeout_s
-    assert child.process.stdout is not None  # noqa: S101 - a pipe, see _start
     with selectors.DefaultSelector() as selector:
-        selector.register(child.process.stdout, selectors.EVENT_READ, child.output)
+        selector.register(child.output_fd, selectors.EVENT_READ, child.output)
         selector.register(child.answer_fd, selectors.EVENT_READ, child.answer)
         while selector.get_map():
             for key, _ in selector.select(timeout=_POLL_S):
@@ -207,7 +280,7 @@ def _enforce(child: _Child, deadline: float, what: str) -> None:
             f"{what} ran past its limit of {child.limits.timeout_s:g} s and was stopped; raise "
             f"SLIPWAY_TIMEOUT_S if it needs longer{child.tail()}"
         )
-    child.peak_bytes = max(child.peak_bytes, _resident_bytes(child.process.pid))
+    child.peak_bytes = max(child.peak_bytes, _resident_bytes(child.pid))
     if child.peak_bytes > child.limits.memory_limit_bytes:
         raise _out_of_memory(child, what)
     if len(child.answer) > _ANSWER_LIMIT_BYTES:
@@ -225,15 +298,17 @@ def _out_of_memory(child: _Child, what: str, detail: str = "") -> ChildOutOfMemo
 
 def _end(child: _Child) -> None:
     """Leave nothing running: the child, its group, and whatever moved to another session."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.process.pid, signal.SIGKILL)
-    for pid in _marked(child.mark):
+    if not child.ended:
+        # Both, since a forked child may not lead its own group yet.
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(child.pid, signal.SIGKILL)
+        child.wait()
+    for pid in _marked(child.mark) if child.mark else ():
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-    child.process.wait()
     os.close(child.answer_fd)
-    if child.process.stdout is not None:
-        child.process.stdout.close()
+    os.close(child.output_fd)
 
 
 def _open_answer(child: _Child, code: int, what: str) -> str:

@@ -4,7 +4,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -49,6 +49,19 @@ class BundleContent:
     evidence: dict[str, bytes] = field(default_factory=dict)
     assets: dict[str, Path] = field(default_factory=dict)
     selected: dict[str, Precision] = field(default_factory=dict)
+    half_io: frozenset[Precision] = frozenset()
+    """Variants whose float32 inputs and outputs have become float16."""
+
+    def signature(self, precision: Precision) -> tuple[tuple[TensorInfo, ...], ...]:
+        """The inputs and the outputs of one variant."""
+        if precision not in self.half_io:
+            return self.inputs, self.outputs
+        return tuple(tuple(map(_halved, tensors)) for tensors in (self.inputs, self.outputs))
+
+
+def _halved(tensor: TensorInfo) -> TensorInfo:
+    halved = tensor.dtype == "float32"
+    return tensor.model_copy(update={"dtype": "float16"}) if halved else tensor
 
 
 def build_bundle(target: Path, *, content: BundleContent) -> Manifest:
@@ -180,12 +193,13 @@ def _write_variants(root: Path, content: BundleContent) -> _Variants:
             ),
             identity,
         )
+        inputs, outputs = content.signature(precision)
         served = ServedModel(
             data=MODEL_NAME,
             size_bytes=tree.size_bytes,
             identity=(identity,),
-            inputs=content.inputs,
-            outputs=content.outputs,
+            inputs=inputs,
+            outputs=outputs,
             providers=_providers(
                 p for p, chosen in content.selected.items() if chosen == precision
             ),
@@ -199,15 +213,16 @@ def _write_default(root: Path, content: BundleContent, variants: _Variants) -> N
     """The root's MLmodel, which serves the default variant in place, without a copy."""
     default = content.selected.get("cpu", "fp32")
     variant, _ = variants.get(default) or next(iter(variants.values()))
+    inputs, outputs = content.signature(variant.precision)
     served = ServedModel(
         data=variant.model,
         size_bytes=variant.size_bytes,
         identity=(variant.precision, *(identity for _, identity in variants.values())),
-        inputs=content.inputs,
-        outputs=content.outputs,
+        inputs=inputs,
+        outputs=outputs,
         providers=_providers([]),
     )
-    for name, data in mlmodel_files(served, example=_first_row(content)).items():
+    for name, data in mlmodel_files(served, example=_first_row(content, inputs)).items():
         _put(root / name, data)
 
 
@@ -217,9 +232,11 @@ def _providers(names: Iterable[str]) -> tuple[str, ...]:
     return (*chosen, PROVIDERS["cpu"])
 
 
-def _first_row(content: BundleContent) -> Arrays:
+def _first_row(content: BundleContent, tensors: Sequence[TensorInfo]) -> Arrays:
     """An input example: one row where the batch is dynamic, else the first golden case whole."""
     inputs = GoldenSet.load(content.golden).cases[0].inputs
+    half = {tensor.name for tensor in tensors if tensor.dtype == "float16"}
+    inputs = {n: array.astype("float16") if n in half else array for n, array in inputs.items()}
     if any(not tensor.shape or isinstance(tensor.shape[0], int) for tensor in content.inputs):
         return inputs
     return {name: array[:1] for name, array in inputs.items()}

@@ -12,12 +12,15 @@ import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from slipway.reports import TensorInfo
-from slipway.samples.arrays import Arrays
+
+if TYPE_CHECKING:
+    # Verifying a bundle reads the names below and has no need of numpy.
+    from slipway.samples.arrays import Arrays
 
 MLFLOW_FORMAT: Final = "3.17.2"
 """The MLflow whose format this is; it is recorded as the version that wrote the file."""
@@ -54,7 +57,7 @@ class ServedModel:
     providers: Sequence[str]
 
 
-def mlmodel_files(served: ServedModel, *, example: Arrays | None = None) -> dict[str, bytes]:
+def mlmodel_files(served: ServedModel, *, example: "Arrays | None" = None) -> dict[str, bytes]:
     """The MLmodel and all that it refers to, by file name.
 
     mlflow.onnx looks for the `onnx` flavor in the MLmodel beside the model file: where `data`

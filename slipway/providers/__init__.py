@@ -4,8 +4,14 @@
 takes and gives. onnxruntime is imported inside the functions that need it.
 """
 
+import os
 from typing import Final
 
 PROVIDERS: Final[dict[str, str]] = {
     "cpu": "CPUExecutionProvider",
 }
+
+
+def allotted_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,12 +1,11 @@
 """onnxruntime sessions with everything that decides their numbers stated."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from slipway.errors import CheckFailed, EnvironmentMissing, RequestError
-from slipway.providers import PROVIDERS
+from slipway.providers import PROVIDERS, allotted_cores
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array
 from slipway.specs import DType
@@ -32,11 +31,6 @@ _DTYPES: Final[dict[str, DType]] = {
     "tensor(bool)": "bool",
     "tensor(string)": "string",
 }
-
-
-def allotted_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class Session:

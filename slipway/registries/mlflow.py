@@ -12,7 +12,12 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from slipway.errors import EnvironmentMissing, RequestError, SourceNotFound
+from slipway.errors import (
+    EnvironmentMissing,
+    RegistryUnavailable,
+    RequestError,
+    SourceNotFound,
+)
 from slipway.protocols import Registration
 from slipway.registries.mlflow_errors import translated
 from slipway.registries.sqlite import DIGEST_TAG, database_path, first_use, peek
@@ -77,10 +82,18 @@ class MlflowRegistry:
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version; where it points there already, nothing is written."""
-        if self._view(check_name(name)).aliases.get(check_alias(alias)) == version:
-            return
-        with translated(f"pointing {name}@{alias} at version {version} in {self.uri}"):
-            self._client.set_registered_model_alias(name, alias, str(version))
+        for last in (False, True):
+            if self._view(check_name(name)).aliases.get(check_alias(alias)) == version:
+                return
+            try:
+                with translated(f"pointing {name}@{alias} at version {version} in {self.uri}"):
+                    self._client.set_registered_model_alias(name, alias, str(version))
+            except RegistryUnavailable:
+                # Another writer of the same alias may have been a moment earlier: look again.
+                if last:
+                    raise
+            else:
+                return
 
     @cached_property
     def _client(self) -> "MlflowClient":

@@ -30,6 +30,10 @@ _MAY_PASS: Final = frozenset(
 )
 _ABSENT: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 
+# A race that was lost: somebody else wrote the same row between MLflow's look and its write. MLflow
+# 3.17 calls it a bad request, and the next try finds the row.
+_LOST_RACE: Final = ("UNIQUE constraint failed", "duplicate key value")
+
 # SQLite says these in words only; none of them passes by itself.
 _LACKING: Final = ("readonly database", "disk is full", "unable to open database file")
 _NO_DATABASE: Final = ("file is not a database", "Can't locate revision", "out-of-date database")
@@ -71,7 +75,7 @@ def _explain(doing: str, message: str, code: str) -> SlipwayError:
         return RequestError(f"{text}; is it an MLflow database of a version that fits?")
     if any(words in message for words in _LACKING):
         return EnvironmentMissing(f"{text}; check the folder's rights and its free space")
-    if code in _MAY_PASS:
+    if code in _MAY_PASS or any(words in message for words in _LOST_RACE):
         return RegistryUnavailable(text)
     if code in _ABSENT:
         return SourceNotFound(text)

@@ -12,7 +12,16 @@ from pydantic import BaseModel
 from slipway.artifacts import digest_file
 from slipway.errors import PrecisionFailed, RequestError, SourceNotFound
 from slipway.isolation.runner import Limits, run_isolated
-from slipway.protocols import AnyPrecisionSpec, BenchmarkResult, ConvertRequest, ConvertResult
+from slipway.protocols import (
+    AnyPrecisionSpec,
+    BenchmarkResult,
+    CheckRequest,
+    ConvertRequest,
+    ConvertResult,
+    FilesBenchmarkRequest,
+    ParityRequest,
+    SelftestRequest,
+)
 from slipway.reports import CheckReport, ParityReport, SelftestReport
 from slipway.settings import Settings
 from slipway.specs import BenchmarkSpec, Precision, Tolerance
@@ -30,8 +39,6 @@ class ConvertedFile(ConvertResult):
 
 def check_file(model: Path) -> CheckReport:
     """Check one model file, isolated."""
-    from slipway.stages.children import CheckRequest
-
     with _scratch() as scratch:
         return _run(
             "slipway.stages.children:check",
@@ -45,8 +52,6 @@ def check_file(model: Path) -> CheckReport:
 
 def compare_file(model: Path, golden: Path, *, tolerance: Tolerance) -> ParityReport:
     """Compare a model file with recorded answers, isolated."""
-    from slipway.stages.children import ParityRequest
-
     with _scratch() as scratch:
         return _run(
             "slipway.stages.children:parity",
@@ -101,8 +106,6 @@ def benchmark_files(
     models: Sequence[Path], *, golden: Path | None, provider: str, options: BenchmarkSpec
 ) -> BenchmarkResult:
     """Measure model files against the first, interleaved, isolated."""
-    from slipway.stages.children import FilesBenchmarkRequest
-
     labels = _labels(models)
     with _scratch() as scratch:
         return _run(
@@ -124,8 +127,6 @@ def benchmark_files(
 
 def selftest_folder(bundle: Path) -> SelftestReport:
     """Verify a bundle and replay its variants, isolated."""
-    from slipway.stages.children import SelftestRequest
-
     if not bundle.is_dir():
         raise SourceNotFound(f"no bundle at {bundle}")
     with _scratch() as scratch:

@@ -5,16 +5,22 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from slipway.artifacts import Value
 from slipway.benchmarking.harness import measure
 from slipway.errors import CheckFailed, IntegrityError, RequestError
 from slipway.exporters.recording import golden_cases, record_golden
 from slipway.packaging.selftest import selftest_bundle
-from slipway.protocols import BenchmarkRequest, BenchmarkResult
+from slipway.protocols import (
+    BenchmarkRequest,
+    BenchmarkResult,
+    CheckRequest,
+    FilesBenchmarkRequest,
+    ParityRequest,
+    SelftestRequest,
+)
 from slipway.providers.sessions import Session
 from slipway.reports import CheckReport, Evidence, ParityReport, SelftestReport
 from slipway.samples.golden import GoldenSet
-from slipway.specs import BenchmarkSpec, Precision, Tolerance
+from slipway.specs import Precision, Tolerance
 from slipway.validation.checking import check_and_open, check_model
 from slipway.validation.checking import first_error as first_error_of
 from slipway.validation.parity import check_parity
@@ -24,35 +30,6 @@ from slipway.validation.replay import load_golden
 REPLAY_FACTOR = 2.0
 REPLAY_SLACK = 1e-3
 LABEL_SLACK = 0.02
-
-
-class CheckRequest(Value):
-    """A model to check."""
-
-    model: Path
-
-
-class ParityRequest(Value):
-    """A model and recorded answers to compare it with."""
-
-    model: Path
-    golden: Path
-    tolerance: Tolerance
-
-
-class SelftestRequest(Value):
-    """An unpacked bundle."""
-
-    bundle: Path
-
-
-class FilesBenchmarkRequest(Value):
-    """Bare model files to compare, the baseline first."""
-
-    models: dict[str, Path]
-    golden: Path | None = None
-    provider: str = "cpu"
-    options: BenchmarkSpec
 
 
 def check(request: CheckRequest, scratch: Path) -> CheckReport:  # noqa: ARG001 - a child's signature

@@ -33,7 +33,7 @@ class Materials(Value):
     @property
     def sample_data(self) -> ArtifactRef | None:
         """Data that golden rows may be taken from when the spec gives none of its own."""
-        return self.evaluation or self.calibration
+        return None if self.golden else self.evaluation or self.calibration
 
     def calibration_for(self, precision: Precision) -> ArtifactRef | None:
         """Calibration data, for the one precision whose bytes it decides."""
@@ -115,6 +115,7 @@ def export_model(
             ),
             returns=ExportResult,
             what=f"the export of {Path(spec.source.uri).name}",
+            fresh=True,
         )
         return ExportReport(
             model=work.keep_model(result.model),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from slipway.artifacts import ArtifactRef
 from slipway.benchmarking.conditions import CPUINFO, cpu_model
 from slipway.protocols import BenchmarkRequest, BenchmarkResult, ValidateRequest
-from slipway.providers.sessions import allotted_cores
+from slipway.providers import allotted_cores
 from slipway.reports import BenchmarkSuite, ValidationReport
 from slipway.specs import Precision, ReleaseSpec
 from slipway.stages.workspace import Workspace
@@ -71,6 +71,7 @@ def benchmark_models(
             ),
             returns=BenchmarkResult,
             what=f"the benchmark on {provider}",
+            fresh=True,
         )
     return BenchmarkSuite(provider=provider, conditions=result.conditions, rows=result.rows)
 

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import secrets
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,11 @@ from slipway.artifacts import (
     canonical_json,
     digest_bytes,
 )
-from slipway.errors import CheckFailed, IntegrityError
-from slipway.packaging.bundle import BundleContent
-from slipway.packaging.bundle import build_bundle as write_bundle
+from slipway.errors import CheckFailed, IntegrityError, RequestError, Transient
 from slipway.packaging.manifest import bundle_tree
 from slipway.packaging.verify import verify_bundle
-from slipway.protocols import Registration
+from slipway.protocols import Registration, SelftestRequest
 from slipway.registries import open_registry
-from slipway.reporting.html import render_report
 from slipway.reporting.markdown import summary_markdown
 from slipway.reports import (
     BundleReport,
@@ -30,7 +28,6 @@ from slipway.reports import (
 )
 from slipway.settings import Settings
 from slipway.specs import PATH_FIELDS, ReleaseSpec
-from slipway.stages.children import SelftestRequest
 from slipway.stages.making import Materials
 from slipway.stages.workspace import Workspace
 from slipway.stores import open_store
@@ -82,6 +79,11 @@ def portable_evidence(evidence: Evidence) -> Evidence:
 
 def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> SealedBundle:
     """Lay out and seal the bundle, and put it into the store."""
+    # Imported here, since a release that is unchanged builds nothing.
+    from slipway.packaging.bundle import BundleContent
+    from slipway.packaging.bundle import build_bundle as write_bundle
+    from slipway.reporting.html import render_report
+
     evidence = portable_evidence(evidence)
     provenance = describe_provenance(spec, materials, evidence)
     with Workspace() as work:
@@ -110,10 +112,15 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                     for index, (name, ref) in enumerate(materials.assets.items())
                 },
                 selected=evidence.selected,
+                half_io=frozenset({"fp16"} if _halves_io(spec) else ()),
             ),
         )
         ref = put_tree(work.store, folder, media_type=BUNDLE_MEDIA_TYPE, tree=bundle_tree(folder))
         return SealedBundle(digest=manifest.digest, ref=ref)
+
+
+def _halves_io(spec: ReleaseSpec) -> bool:
+    return spec.precisions.fp16 is not None and not spec.precisions.fp16.keep_io_types
 
 
 def selftest_sealed(spec: ReleaseSpec, bundle: SealedBundle) -> SelftestReport:
@@ -144,7 +151,11 @@ def unpack_bundle(bundle: SealedBundle) -> BundleReport:
     settings = Settings()
     folder = settings.bundles / bundle.digest.replace(":", "/")
     if not folder.exists():
-        fetch(open_store(settings.store_uri), bundle.ref, folder)
+        try:
+            fetch(open_store(settings.store_uri), bundle.ref, folder)
+        except (RequestError, Transient):
+            if not folder.exists():  # else another release of the same content was first
+                raise
     verified = verify_bundle(folder, digest=bundle.digest)
     if not verified.passed:
         wrong = "; ".join(finding.message for finding in verified.findings)
@@ -161,13 +172,15 @@ def unpack_bundle(bundle: SealedBundle) -> BundleReport:
 
 def write_report(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> Path:
     """The HTML report of a release that failed and so made no bundle, in the home's `reports`."""
+    from slipway.reporting.html import render_report
+
     evidence = portable_evidence(evidence)
     provenance = describe_provenance(spec, materials, evidence)
     page = render_report(evidence, provenance=provenance).encode()
     folder = Settings().root / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{evidence.name}-{digest_bytes(page)[7:19]}.html"
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     temporary.write_bytes(page)
     temporary.replace(path)
     return path

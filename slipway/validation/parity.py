@@ -83,7 +83,10 @@ def check_parity(
         outputs = tuple(_failed(name, failure) for name in golden.cases[0].outputs)
     return ParityReport(
         passed=all(output.passed for output in outputs),
+        judged_by=by,
         tolerance=tolerance,
+        relative_l2_limit=relative_error if by == "labels" else None,
+        label_agreement=label_agreement,
         outputs=outputs,
         cases=len(golden.cases),
         samples=sum(_rows(case.inputs) for case in golden.cases),

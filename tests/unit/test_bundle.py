@@ -291,3 +291,17 @@ def test_a_manifest_that_serves_an_unlisted_file_is_refused() -> None:
     )
     with pytest.raises(IntegrityError, match="does not list it"):
         Manifest.from_json(manifest.to_json())
+
+
+def test_a_variant_with_half_precision_inputs_says_so_to_mlflow(
+    content: BundleContent, tmp_path: Path
+) -> None:
+    build_bundle(tmp_path / "bundle", content=replace(content, half_io=frozenset({"int8-static"})))
+
+    def served(path: str) -> str:
+        return (tmp_path / "bundle" / path / "MLmodel").read_text()
+
+    assert "float16" in served("variants/int8-static")
+    assert "float16" in served("")  # the root serves the selected variant
+    assert "float16" not in served("variants/fp32")
+    assert "float32" in served("variants/fp32")

@@ -1,9 +1,13 @@
 """A child process that crashes, hangs, flees or reaches out is stopped; this process goes on."""
 
+import contextlib
 import os
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,17 @@ from slipway.isolation.sandbox import landlock_abi
 needs_landlock = pytest.mark.skipif(landlock_abi() == 0, reason="this kernel has no Landlock")
 
 
+@pytest.fixture(params=["fresh", "forked"], autouse=True)
+def preload(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every promise holds for children started fresh and for those forked from the nursery."""
+    monkeypatch.setattr(
+        f"{__name__}.PRELOAD", () if request.param == "fresh" else ("slipway.isolation.probes",)
+    )
+
+
+PRELOAD: tuple[str, ...] = ()
+
+
 def probe(
     folder: Path, action: Action, target: str = "", *, limits: Limits | None = None
 ) -> ProbeAnswer:
@@ -34,6 +49,7 @@ def probe(
         scratch=scratch,
         what=f"the {action} probe",
         limits=limits,
+        preload=PRELOAD,
     )
 
 
@@ -101,10 +117,10 @@ def test_nothing_outside_scratch_can_be_written(tmp_path: Path) -> None:
 
 
 @needs_landlock
-@pytest.mark.parametrize("path", ["{tmp}/secret", "/etc/shadow", f"/proc/{os.getpid()}/environ"])
+@pytest.mark.parametrize("path", ["{tmp}/secret", "/etc/shadow", "/proc/{pid}/environ"])
 def test_files_that_are_no_input_cannot_be_read(tmp_path: Path, path: str) -> None:
     (tmp_path / "secret").write_text("hunter2")
-    answer = probe(tmp_path, "read", path.format(tmp=tmp_path))
+    answer = probe(tmp_path, "read", path.format(tmp=tmp_path, pid=os.getpid()))
     assert not answer.done, answer.detail
 
 
@@ -139,4 +155,46 @@ def probe_with_words(folder: Path) -> ProbeAnswer:
         returns=ProbeAnswer,
         scratch=folder,
         what="a probe",
+        preload=PRELOAD,
     )
+
+
+def test_many_threads_share_one_nursery(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda n: probe(tmp_path / str(n), "answer", str(n)).detail, range(24))
+        )
+    assert answers == [str(n) for n in range(24)]
+
+
+def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
+        "import test_isolation as tests\n"
+        f"tests.PRELOAD = {PRELOAD!r}\n"
+        "tests.probe(Path(sys.argv[1]), 'hang')\n"
+    )
+    here = str(Path(__file__).parent)
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), here])
+    scratch = str(tmp_path / "job" / "scratch")
+    wait_until(lambda: any(scratch in where for where in working_folders()))
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(scratch in where for where in working_folders()))
+
+
+def working_folders() -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str((entry / "cwd").readlink()))
+    return found
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail("it did not come about in 20 s")

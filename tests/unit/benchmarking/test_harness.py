@@ -15,7 +15,8 @@ from slipway.benchmarking.inputs import BatchDimension, largest_case, make_feeds
 from slipway.benchmarking.placement import AFFINITIES, session_entries
 from slipway.errors import CheckFailed, DataError, RequestError
 from slipway.protocols import BenchmarkRequest
-from slipway.providers.sessions import Session, allotted_cores
+from slipway.providers import allotted_cores
+from slipway.providers.sessions import Session
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenCase, GoldenSet

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway.benchmarking.objective import meets_slo
 from slipway.benchmarking.statistics import (
     estimate,
-    meets_slo,
     order_interval,
     paired_ratio,
     queries_needed,

@@ -30,6 +30,7 @@ def released(evidence: Evidence) -> ReleaseReport:
         registered=RegisteredVersion(
             name="digits-cnn", version=3, bundle_digest=DIGEST, alias="challenger", created=True
         ),
+        report="bundles/digits-cnn/evidence/report.html",
         cache=CacheReport(hits=4, misses=2),
     )
 
@@ -79,11 +80,13 @@ def test_the_shape_is_the_documented_one(passed_cnn: Evidence) -> None:
 
 
 def test_what_is_absent_is_null(minimal: Evidence) -> None:
-    report = ReleaseReport(name="linear", passed=True, evidence=minimal)
+    report = ReleaseReport(
+        name="linear", passed=True, evidence=minimal, report="reports/linear.html"
+    )
     found = json.loads(json.dumps(release_json(report), allow_nan=False))
     assert found["bundle"] is None
     assert found["registered"] is None
-    assert found["report"] is None
+    assert found["report"] == "reports/linear.html"
     (variant,) = found["variants"]
     assert variant["metric"] is None
     assert variant["reason"] is None

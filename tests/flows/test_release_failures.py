@@ -1,0 +1,146 @@
+"""What a failure is: a variant left out, a failed release with a report, or a clear error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slipway.errors import ChildCrashed, DataError, RegistryUnavailable, SourceNotFound
+from slipway.registries import open_registry
+from slipway.settings import Settings
+from slipway.stores import open_store
+from tasks.stages import register_release
+from tests.flows.running import changed, run
+from tests.mlflow_server import RefusingFirst, mlflow_server
+from tests.prefect_server import free_port
+
+__all__ = ["mlflow_server"]
+
+pytestmark = pytest.mark.usefixtures("prefect_client")
+
+
+@pytest.mark.usefixtures("home")
+def test_a_variant_over_its_budget_is_left_out_with_its_reason(tiny: dict[str, Any]) -> None:
+    ran = run(changed(tiny, budget={"metric_drop": 0.01}))
+    assert ran.state.is_completed()
+    left_out = ran.variant("int8-static")
+    assert left_out.status == "failed"
+    assert left_out.reason is not None
+    assert "rmse" in left_out.reason
+    assert "0.01" in left_out.reason
+    assert ran.report.bundle is not None
+    variants = {path.name for path in (Path(ran.report.bundle.path) / "variants").iterdir()}
+    assert variants == {"fp32", "fp16", "int8-dynamic"}
+    assert "int8-static" not in ran.report.evidence.selected.values()
+    assert ran.report.registered is not None
+    assert ran.report.registered.version == 2, "another bundle is another version"
+
+
+def test_a_required_variant_over_its_budget_fails_the_release(
+    home: Path, tiny: dict[str, Any]
+) -> None:
+    before = set(home.glob("bundles/sha256/*"))
+    precisions = {"int8-static": {"samples": 32, "required": True}}
+    ran = run(changed(tiny, budget={"metric_drop": 0.01}, precisions=precisions))
+    assert ran.state.is_failed()
+    assert ran.state.name == "Failed"
+    assert "required variant int8-static failed" in str(ran.state.message)
+    assert ran.report.bundle is None
+    assert ran.report.registered is None
+    assert set(home.glob("bundles/sha256/*")) == before
+    assert len(open_registry(Settings().registry_uri).versions("tiny")) == 1
+    page = Path(ran.report.report)
+    assert page.parent == home / "reports"
+    assert "int8-static" in page.read_text(encoding="utf-8")
+    assert {artifact.key for artifact in ran.artifacts()} == {"variants-tiny", "release-tiny"}
+    assert not list((home / "reports").glob(".*"))
+
+
+@pytest.mark.usefixtures("home")
+def test_nothing_is_made_of_an_export_that_is_wrong(tiny: dict[str, Any]) -> None:
+    # No float32 graph repeats torch's sums to the last bit over every case.
+    ran = run(changed(tiny, parity={"fp32": {"rtol": 0.0, "atol": 0.0}}))
+    assert ran.state.is_failed()
+    assert [v.status for v in ran.report.evidence.variants] == ["failed", *["skipped"] * 3]
+    assert ran.report.bundle is None
+
+
+CRASHING = """
+import ctypes
+
+def build():
+    ctypes.string_at(0)
+"""
+
+
+def test_a_factory_that_brings_its_process_down_fails_the_release_and_nothing_more(
+    empty_home: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "factory.py").write_text(CRASHING, encoding="utf-8")
+    source = {
+        "uri": str(tmp_path / "files" / "weights.safetensors"),
+        "factory": f"{tmp_path / 'factory.py'}:build",
+    }
+    ran = run(changed(tiny, source=source))
+    assert ran.state.is_failed()
+    assert isinstance(ran.found, ChildCrashed)
+    assert "the export of weights.safetensors crashed (SIGSEGV)" in str(ran.found)
+    assert not (empty_home / "bundles").exists()
+    assert not (empty_home / "mlflow.db").exists()
+    assert not list((empty_home / "results").glob("*")), "a failure must not be cached"
+
+
+def test_a_missing_file_is_named_with_its_entry(
+    empty_home: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "files" / "cal.npz").unlink()
+    ran = run(tiny)
+    assert isinstance(ran.found, SourceNotFound)
+    assert str(ran.found) == f"data.calibration: there is no file at {tmp_path}/files/cal.npz"
+    assert [run.name for run in ran.task_runs(1)] == ["fetch tiny"]
+    assert not (empty_home / "bundles").exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_data_of_another_shape_fails_the_release_with_the_place(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "files" / "cal.npz", x=np.ones((50, 5), dtype=np.float32))
+    ran = run(tiny)
+    assert isinstance(ran.found, DataError)
+    assert "x" in str(ran.found)
+
+
+@pytest.mark.slow
+def test_a_registry_that_comes_back_gets_its_version(
+    home: Path, tiny: dict[str, Any], mlflow_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with RefusingFirst(mlflow_server, connections=2) as address:
+        monkeypatch.setenv("SLIPWAY_REGISTRY", address)
+        ran = run(tiny)
+    assert ran.report.registered is not None
+    assert (ran.report.registered.version, ran.report.registered.alias) == (1, "challenger")
+    tries = {run.name: run.run_count for run in ran.task_runs(15)}
+    assert tries.pop("register tiny") == 3
+    assert set(tries.values()) <= {0, 1}
+    assert len(open_registry(mlflow_server).versions("tiny")) == 1
+    assert home.exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_registry_that_stays_away_fails_the_release_and_keeps_the_bundle(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register_release, "retry_delay_seconds", [0.01])
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("SLIPWAY_REGISTRY", f"http://127.0.0.1:{free_port()}")
+    ran = run(tiny)
+    assert ran.state.is_failed()
+    assert isinstance(ran.found, RegistryUnavailable)
+    assert next(r.run_count for r in ran.task_runs(15) if r.name == "register tiny") == 4
+    records = [json.loads(p.read_bytes()) for p in Settings().results.iterdir()]
+    assert records
+    assert list(open_store(Settings().store_uri).digests())

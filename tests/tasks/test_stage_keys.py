@@ -1,0 +1,185 @@
+"""Which entry of a spec makes which stage run again: the table that caching rests on."""
+
+from typing import Any
+
+import pytest
+
+from slipway.artifacts import ArtifactRef, digest_bytes
+from slipway.reports import Evidence, ExportReport, SealedBundle
+from slipway.specs import ReleaseSpec
+from slipway.stages.making import Materials
+from tasks import stages
+from tasks.policy import content_key
+
+SPEC: dict[str, Any] = {
+    "name": "tiny",
+    "source": {"framework": "pytorch", "uri": "/here/model.pt2", "factory": "/here/model.py:build"},
+    "inputs": {"x": {"dtype": "float32", "shape": ["batch", 4]}},
+    "outputs": ["y"],
+    "data": {"calibration": "/here/cal.npz", "evaluation": "/here/eval.npz"},
+    "metric": "rmse",
+    "precisions": {"fp16": {}, "int8-dynamic": {}, "int8-static": {}},
+    "benchmark": {"queries": 20},
+    "assets": ["/here/labels.json"],
+    "register": {"name": "tiny"},
+}
+ROLES = ("source", "factory", "golden", "cal", "eval", "model", "asset", "sealed")
+EXPORT, VALIDATE, BENCHMARK, SELFTEST = "export", "validate", "benchmark", "self-test"
+FP16, DYNAMIC, STATIC = "convert fp16", "convert int8-dynamic", "convert int8-static"
+
+
+def ref(name: str) -> ArtifactRef:
+    return ArtifactRef(uri=f"file:///{name}", digest=digest_bytes(name.encode()), size_bytes=1)
+
+
+def keys(raw: dict[str, Any], changed: dict[str, str] | None = None) -> dict[str, str | None]:
+    """Every stage's key for a spec, given fixed artifacts; `changed` gives some other contents."""
+    at = {role: ref((changed or {}).get(role, role)) for role in ROLES}
+    spec = ReleaseSpec.model_validate(raw)
+    materials = Materials(
+        source=at["source"],
+        factory=at["factory"],
+        calibration=at["cal"],
+        evaluation=at["eval"],
+        assets={"labels.json": at["asset"]},
+    )
+    evidence = Evidence(
+        name=spec.name,
+        framework="pytorch",
+        export=ExportReport(
+            model=at["model"],
+            golden=at["golden"],
+            framework="pytorch",
+            route="dynamo",
+            opset=spec.opset,
+            inputs=(),
+            outputs=(),
+            golden_batch_sizes=(1,),
+            tools={},
+        ),
+        variants=(),
+        passed=True,
+    )
+    given = {
+        "spec": spec,
+        "source": at["source"],
+        "factory": at["factory"],
+        "golden": at["golden"],
+        "sample_data": materials.sample_data,
+        "model": at["model"],
+        "models": {"fp32": at["model"]},
+        "evaluation": at["eval"],
+        "baseline": None,
+        "provider": "cpu",
+        "materials": materials,
+        "evidence": evidence,
+        "bundle": SealedBundle(digest=at["sealed"].digest, ref=at["sealed"]),
+    }
+    found: dict[str, object] = {
+        EXPORT: stages._export_reads(given),
+        VALIDATE: stages._validate_reads({**given, "precision": "fp16"}),
+        BENCHMARK: stages._benchmark_reads(given),
+        "bundle": stages._bundle_reads(given),
+        SELFTEST: stages._selftest_reads(given),
+    }
+    for precision in ("fp16", "int8-dynamic", "int8-static"):
+        calibration = materials.calibration_for(precision)
+        found[f"convert {precision}"] = stages._convert_reads(
+            {**given, "precision": precision, "calibration": calibration}
+        )
+    return {
+        name: None if reads is None else content_key(name, 1, reads, ())
+        for name, reads in found.items()
+    }
+
+
+def changes(raw: dict[str, Any], **changed: str) -> set[str]:
+    before, after = keys(SPEC), keys(raw, changed)
+    return {name for name in before if before[name] != after[name]}
+
+
+def with_entry(dotted: str, value: object) -> dict[str, Any]:
+    *sections, last = dotted.split("/")
+    spec: dict[str, Any] = {**SPEC}
+    place = spec
+    for section in sections:
+        place[section] = {**place.get(section, {})}
+        place = place[section]
+    place[last] = value
+    return spec
+
+
+# The bundle carries the whole spec, so that every entry of it decides the bundle's bytes.
+@pytest.mark.parametrize(
+    ("entry", "value", "again"),
+    [
+        ("name", "other", set()),
+        ("register/alias", "champion", set()),
+        ("opset", 17, {EXPORT}),
+        ("outputs", ["z"], {EXPORT}),
+        ("inputs/x", {"dtype": "float32", "shape": [1, 4]}, {EXPORT}),
+        ("source/factory", "/here/model.py:other", {EXPORT}),
+        ("source/factory_arguments", {"uri": "a"}, {EXPORT}),
+        ("data/labels", "target", {EXPORT, VALIDATE}),
+        ("metric", "mae", {VALIDATE}),
+        ("metric_output", "y", {VALIDATE}),
+        ("budget/metric_drop", 0.5, {VALIDATE}),
+        ("parity/fp16", {"rtol": 0.5}, {VALIDATE}),
+        ("precisions/int8-static", {"samples": 7}, {STATIC}),
+        ("precisions/int8-dynamic", {"per_channel": False}, {DYNAMIC}),
+        ("precisions/fp16", {"keep_io_types": False}, {FP16}),
+        ("precisions/fp16", {"required": True}, set()),
+        ("benchmark/queries", 21, {BENCHMARK}),
+        ("benchmark/fresh", True, {BENCHMARK}),
+    ],
+)
+def test_an_entry_makes_these_stages_run_again(entry: str, value: object, again: set[str]) -> None:
+    assert changes(with_entry(entry, value)) == {*again, "bundle"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("source/uri", "/there/model.pt2"),
+        ("source/factory", "/there/model.py:build"),
+        ("data/calibration", "/there/cal.npz"),
+        ("data/evaluation", "/there/eval.npz"),
+        ("assets", ["/there/labels.json"]),
+    ],
+)
+def test_files_that_only_moved_make_nothing_run_again(entry: str, value: object) -> None:
+    assert changes(with_entry(entry, value)) == set()
+
+
+@pytest.mark.parametrize(
+    ("role", "again"),
+    [
+        ("source", {EXPORT}),
+        ("factory", {EXPORT}),
+        ("model", {FP16, DYNAMIC, STATIC, VALIDATE, BENCHMARK}),
+        ("golden", {EXPORT, VALIDATE, BENCHMARK}),
+        ("cal", {STATIC}),
+        ("eval", {EXPORT, VALIDATE}),
+        ("asset", set()),
+        ("sealed", {SELFTEST}),
+    ],
+)
+def test_other_contents_make_these_stages_run_again(role: str, again: set[str]) -> None:
+    assert changes(SPEC, **{role: "other"}) - {"bundle"} == again
+
+
+def test_golden_data_of_its_own_frees_the_export_from_the_rest() -> None:
+    given = Materials(source=ref("s"), golden=ref("g"), evaluation=ref("e"), calibration=ref("c"))
+    assert given.sample_data is None
+    assert given.model_copy(update={"golden": None}).sample_data == ref("e")
+
+
+def test_a_benchmark_is_never_taken_from_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(SPEC)
+    monkeypatch.setattr("platform.node", lambda: "another-host")
+    after = keys(SPEC)
+    assert {name for name in before if before[name] != after[name]} == {BENCHMARK, SELFTEST}
+
+
+def test_fresh_benchmarks_have_no_key_at_all() -> None:
+    assert keys(with_entry("benchmark/fresh", value=True))[BENCHMARK] is None
