@@ -41,6 +41,7 @@ check: $(READY)  ## ruff, mypy strict, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests benchmarks deployments infra
 	$(BIN)/lint-imports --no-cache
 
 # The lock holds versions and hashes and no addresses. torch stands in it without a hash, since its

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from urllib.request import urlopen
@@ -22,7 +23,9 @@ Program = subprocess.Popen[bytes]
 
 def main() -> int:
     """Start what is missing, deploy, and wait."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Ctrl-C as well: a shell starts what it puts in the background with that ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     if home := os.environ.get("PREFECT_HOME"):
         Path(home).expanduser().mkdir(parents=True, exist_ok=True)
     running: list[Program] = []
@@ -91,8 +94,8 @@ def _stop(program: Program) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
+        with urlopen(url, timeout=5) as answer:  # noqa: S310 - our own http address
+            return bool(answer.status == HTTPStatus.OK)
     except OSError:
         return False
 
