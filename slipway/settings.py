@@ -35,6 +35,14 @@ class Settings(BaseSettings):
         description="Address of the registry: an MLflow tracking URI, or memory://; SQLite at "
         "HOME/mlflow.db if empty.",
     )
+    s3_endpoint_url: str | None = Field(
+        default=None,
+        description="Address of an S3 server other than Amazon's; AWS_ENDPOINT_URL_S3 or "
+        "AWS_ENDPOINT_URL if empty. Keys come from the standard AWS_* environment alone.",
+    )
+    s3_region: str | None = Field(
+        default=None, description="S3's region; AWS_REGION or AWS_DEFAULT_REGION if empty."
+    )
     timeout_s: float = Field(
         default=1800.0, gt=0, description="Wall-clock limit of one isolated stage."
     )

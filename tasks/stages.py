@@ -55,7 +55,7 @@ def _export_reads(given: dict[str, Any]) -> object:
         "outputs": spec.outputs,
         "opset": spec.opset,
         "labels": spec.data.labels,
-        "tools": tool_versions(FRAMEWORK_TOOLS[source.framework]),
+        "tools": tool_versions(FRAMEWORK_TOOLS[source.known_framework]),
     }
 
 
@@ -169,9 +169,9 @@ def _bundle_reads(given: dict[str, Any]) -> object:
     spec: ReleaseSpec = given["spec"]
     return {
         "spec": releasing.spec_identity(spec),
-        "materials": given["materials"],
+        "materials": given["materials"].model_copy(update={"origin": None}),
         "evidence": given["evidence"],
-        "tools": tool_versions(FRAMEWORK_TOOLS[spec.source.framework]),
+        "tools": tool_versions(FRAMEWORK_TOOLS[spec.source.known_framework]),
     }
 
 

@@ -31,6 +31,7 @@ def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
     A model that fails parity is written all the same, for looking at; `passed` says so.
     """
     materials = fetch_materials(spec)
+    spec = materials.complete(spec)
     exported = export_model(
         spec,
         materials.source,
