@@ -26,6 +26,7 @@ from slipway.specs import (
     local_path,
     scheme_of,
 )
+from slipway.stages.interpreters import explaining, interpreter_for
 from slipway.stages.workspace import Workspace
 from slipway.stores.trees import put_tree
 
@@ -161,8 +162,13 @@ def export_model(
     golden: ArtifactRef | None = None,
     sample_data: ArtifactRef | None = None,
 ) -> ExportReport:
-    """Export the source in a child process and store the model with its golden set."""
-    with Workspace() as work:
+    """Export the source in a child process and store the model with its golden set.
+
+    The child's interpreter is this one, or the one that SLIPWAY_PYTHON_<FRAMEWORK> names.
+    """
+    framework = spec.source.known_framework
+    interpreter = interpreter_for(framework)
+    with Workspace() as work, explaining(framework, interpreter):
         result = work.run(
             "slipway.exporters:export",
             ExportRequest(
@@ -179,11 +185,12 @@ def export_model(
             returns=ExportResult,
             what=f"the export of {file_name(spec.source.uri)}",
             fresh=True,
+            python=interpreter.path if interpreter else None,
         )
         return ExportReport(
             model=work.keep_model(result.model),
             golden=work.keep_golden(result.golden),
-            framework=spec.source.known_framework,
+            framework=framework,
             **result.model_dump(exclude={"model", "golden"}),
         )
 
