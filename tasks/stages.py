@@ -126,7 +126,7 @@ def _validate_reads(given: dict[str, Any]) -> object:
 @stage(
     name="validate",
     run_name="validate {spec.name} {precision}",
-    code_version=1,
+    code_version=2,
     reads=_validate_reads,
     tools=RUNTIME,
 )
