@@ -41,6 +41,7 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
             and where to register the release. Relative paths start at the worker's directory.
     """
     materials = fetch_materials(spec)
+    spec = materials.complete(spec)
     exported = export_model(
         spec,
         source=materials.source,

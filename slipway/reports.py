@@ -139,6 +139,14 @@ class ConversionReport(Value):
     tools: dict[str, str] = Field(default_factory=dict)
 
 
+class Diagnosis(Value):
+    """Why outputs disagree with the source's, where that was found out by trying it."""
+
+    kind: Literal["random", "frozen-dimension", "layout", "swapped-outputs", "dtype", "threshold"]
+    sentence: str = Field(description="What is wrong, where, and the way out.")
+    evidence: dict[str, str | int | float] = Field(default_factory=dict)
+
+
 class ValidationReport(Value):
     """Check, parity and metric of one variant, and the verdict over them."""
 
@@ -148,6 +156,9 @@ class ValidationReport(Value):
     check: CheckReport
     parity: ParityReport | None = None
     metric: MetricReport | None = None
+    diagnosis: Diagnosis | None = Field(
+        default=None, description="Of the exported model, when its parity failed."
+    )
 
 
 class Estimate(Value):

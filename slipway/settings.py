@@ -3,6 +3,7 @@
 What is asked of a model belongs in the spec, never here.
 """
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,16 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from slipway.errors import RequestError
+
+_PYTHON = "SLIPWAY_PYTHON_"
+
+
+def _pythons() -> dict[str, Path]:
+    return {
+        name.removeprefix(_PYTHON).lower(): Path(value).expanduser()
+        for name, value in os.environ.items()
+        if name.startswith(_PYTHON) and value
+    }
 
 
 class Settings(BaseSettings):
@@ -34,6 +45,19 @@ class Settings(BaseSettings):
         default=None,
         description="Address of the registry: an MLflow tracking URI, or memory://; SQLite at "
         "HOME/mlflow.db if empty.",
+    )
+    s3_endpoint_url: str | None = Field(
+        default=None,
+        description="Address of an S3 server other than Amazon's; AWS_ENDPOINT_URL_S3 or "
+        "AWS_ENDPOINT_URL if empty. Keys come from the standard AWS_* environment alone.",
+    )
+    s3_region: str | None = Field(
+        default=None, description="S3's region; AWS_REGION or AWS_DEFAULT_REGION if empty."
+    )
+    pythons: dict[str, Path] = Field(
+        default_factory=_pythons,
+        description="Interpreters by framework, each with an environment of its own: "
+        "SLIPWAY_PYTHON_TENSORFLOW=/path/to/python and so on.",
     )
     timeout_s: float = Field(
         default=1800.0, gt=0, description="Wall-clock limit of one isolated stage."

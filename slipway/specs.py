@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
+from urllib.parse import unquote, urlsplit
 
 import yaml
 from pydantic import (
@@ -34,6 +35,10 @@ DType = Literal[
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+REGISTRY_SCHEMES: Final = frozenset({"models", "runs"})
+"""Addresses of models in MLflow, which says what made them."""
 
 MIN_OPSET: Final = 11
 MAX_OPSET: Final = 26
@@ -106,11 +111,17 @@ class TensorSpec(Value):
 class SourceSpec(Value):
     """The trained model: which framework made it and where its file is."""
 
-    framework: Framework = Field(description="The framework that trained the model.")
+    framework: Framework | None = Field(
+        default=None,
+        description="The framework that trained the model. A model in MLflow (models:/ or runs:/) "
+        "names it by itself; every other source needs it here.",
+    )
     uri: str = Field(
-        description="Path or file:// address of the model file: .pt2, .safetensors or .pt "
+        description="Path, file:// or s3://bucket/key address of the model file, or MLflow's "
+        "models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID/path. Formats: .pt2, .safetensors "
+        "or .pt "
         "(state dict, with a factory) for pytorch; .skops, or a trusted .joblib, for sklearn.",
-        examples=["model.pt2"],
+        examples=["model.pt2", "s3://models/digits/model.pt2", "models:/digits@champion"],
     )
     factory: str | None = Field(
         default=None,
@@ -137,6 +148,26 @@ class SourceSpec(Value):
     def digest(self) -> Digest | None:
         """The expected digest in our notation, where the spec gives one."""
         return f"sha256:{self.sha256.lower()}" if self.sha256 else None
+
+    @property
+    def known_framework(self) -> Framework:
+        """The framework, of a source that was fetched.
+
+        Raises:
+            SpecError: when MLflow was not asked yet.
+        """
+        if self.framework is None:
+            raise SpecError(f"source.framework: {self.uri} has to be fetched before it is known")
+        return self.framework
+
+    @model_validator(mode="after")
+    def _framework_is_given_or_in_mlflow(self) -> Self:
+        if self.framework is None and scheme_of(self.uri) not in REGISTRY_SCHEMES:
+            raise ValueError(
+                f"framework: missing; only a model in MLflow (models:/, runs:/) names its own. "
+                f"There are {', '.join(FRAMEWORKS)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _trust_names_its_bytes(self) -> Self:
@@ -457,22 +488,42 @@ def resolve_paths(spec: ReleaseSpec, folder: Path, *, where: str = "spec") -> Re
     return ReleaseSpec.from_mapping(raw, where=where)
 
 
+def scheme_of(uri: str) -> str:
+    """`file` for a path, else what stands before `://` (or before `:/`, as MLflow writes it)."""
+    found = _SCHEME.match(uri)
+    return found[1].lower() if found else "file"
+
+
 def local_path(uri: str) -> Path:
-    """The path that a plain path or a file:// address names.
+    """The path that a plain path or a file:// address names; the latter's %20 is a space.
 
     Raises:
-        SpecError: for any other scheme.
+        SpecError: for any other scheme, and for a file:// address of another host.
     """
-    if uri.startswith("file://"):
-        return Path(uri.removeprefix("file://"))
-    if "://" in uri:
-        scheme = uri.split("://", 1)[0]
-        raise SpecError(f"{uri}: no loader for {scheme}:// addresses; give a path or file://")
-    return Path(uri)
+    scheme = scheme_of(uri)
+    if scheme != "file":
+        raise SpecError(f"{uri}: a path or a file:// address is needed here, not {scheme}:")
+    if not uri.lower().startswith("file:/"):
+        return Path(uri)
+    parts = urlsplit(uri)
+    if parts.netloc not in {"", "localhost"} or parts.query or parts.fragment:
+        raise SpecError(
+            f"{uri} is no address of a file here: write file:///FOLDER/FILE, with %23 for # and "
+            "%3F for ?"
+        )
+    path = unquote(parts.path, errors="surrogateescape")
+    if "\0" in path:
+        raise SpecError(f"{uri}: a path holds no NUL")
+    return Path(path)
+
+
+def file_name(uri: str) -> str:
+    """The last part of a path or an address."""
+    return local_path(uri).name if scheme_of(uri) == "file" else Path(uri).name
 
 
 def _resolve(uri: str, folder: Path) -> str:
-    return uri if "://" in uri else str(folder / uri)
+    return uri if _SCHEME.match(uri) else str(folder / uri)
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> list[str]:

@@ -23,8 +23,9 @@ from slipway.reports import (
     SelftestReport,
     ValidationReport,
 )
-from slipway.specs import Precision, ReleaseSpec
+from slipway.specs import Framework, Precision, ReleaseSpec
 from slipway.stages import making, proving, releasing
+from slipway.stages.interpreters import interpreter_for
 from slipway.stages.making import Materials
 from tasks.policy import stage, tool_versions
 
@@ -33,6 +34,14 @@ FRAMEWORK_TOOLS = {
     "pytorch": ("torch", "onnxscript"),
     "sklearn": ("scikit-learn", "skl2onnx"),
 }
+
+
+def framework_tools(framework: Framework) -> dict[str, str]:
+    """Versions of what exports a framework's models, in the environment where that happens."""
+    there = interpreter_for(framework)
+    if there is None:
+        return tool_versions(FRAMEWORK_TOOLS[framework])
+    return there.versions((*FRAMEWORK_TOOLS[framework], "onnx", "numpy"))
 
 
 @stage(name="fetch", run_name="fetch {spec.name}")
@@ -55,7 +64,7 @@ def _export_reads(given: dict[str, Any]) -> object:
         "outputs": spec.outputs,
         "opset": spec.opset,
         "labels": spec.data.labels,
-        "tools": tool_versions(FRAMEWORK_TOOLS[source.framework]),
+        "tools": framework_tools(source.known_framework),
     }
 
 
@@ -117,7 +126,7 @@ def _validate_reads(given: dict[str, Any]) -> object:
 @stage(
     name="validate",
     run_name="validate {spec.name} {precision}",
-    code_version=1,
+    code_version=2,
     reads=_validate_reads,
     tools=RUNTIME,
 )
@@ -169,9 +178,9 @@ def _bundle_reads(given: dict[str, Any]) -> object:
     spec: ReleaseSpec = given["spec"]
     return {
         "spec": releasing.spec_identity(spec),
-        "materials": given["materials"],
+        "materials": given["materials"].model_copy(update={"origin": None}),
         "evidence": given["evidence"],
-        "tools": tool_versions(FRAMEWORK_TOOLS[spec.source.framework]),
+        "tools": framework_tools(spec.source.known_framework),
     }
 
 

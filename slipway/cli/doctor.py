@@ -9,10 +9,13 @@ from typing import Final
 
 from slipway.artifacts import Value
 from slipway.errors import SlipwayError
+from slipway.isolation.interpreters import requirements
 from slipway.isolation.probes import Action, ProbeAnswer, ProbeRequest
-from slipway.isolation.runner import Limits, run_isolated
+from slipway.isolation.runner import GUEST_PACKAGES, Limits, run_isolated
 from slipway.isolation.sandbox import landlock_abi
 from slipway.settings import Settings
+from slipway.specs import Framework
+from slipway.stages.interpreters import configured_frameworks, interpreter_for
 
 _PACKAGES: Final = {
     # package: (module, extra, whether the core cannot do without it)
@@ -45,7 +48,7 @@ class DoctorReport(Value):
 
 def examine() -> DoctorReport:
     """Look at packages, providers, protections and folders."""
-    found = (*_packages(), _providers(), *_protections(), _home())
+    found = (*_packages(), *_interpreters(), _providers(), *_protections(), _home())
     return DoctorReport(
         passed=all(finding.ok for finding in found if finding.needed), findings=found
     )
@@ -58,6 +61,29 @@ def _packages() -> list[Examined]:
         detail = version(package) if ok else f"pip install 'slipway[{extra}]'"
         found.append(Examined(name=package, ok=ok, detail=detail, needed=needed))
     return found
+
+
+def _interpreters() -> list[Examined]:
+    """Each environment that a framework was given, and what it has of that framework's extra."""
+    try:
+        frameworks = configured_frameworks()
+    except SlipwayError as error:
+        return [Examined(name="interpreters", ok=False, detail=str(error), needed=True)]
+    return [_interpreter(framework) for framework in frameworks]
+
+
+def _interpreter(framework: Framework) -> Examined:
+    name = f"python for {framework}"
+    try:
+        found = interpreter_for(framework)
+    except SlipwayError as error:
+        return Examined(name=name, ok=False, detail=str(error), needed=True)
+    assert found is not None  # noqa: S101 - it is configured
+    has = found.versions({*GUEST_PACKAGES, *requirements(framework)})
+    words = ", ".join(f"{package} {version}" for package, version in has.items())
+    ok = "absent" not in has.values()
+    detail = f"{found.path}: Python {found.version}, {words}"
+    return Examined(name=name, ok=ok, detail=detail, needed=True)
 
 
 def _providers() -> Examined:

@@ -29,7 +29,7 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         EnvironmentMissing: naming the extra to install when the framework is not there.
         UntrustedSource, UnreadableModel, ExportFailed, DataError: as the exporter says.
     """
-    framework = request.source.framework
+    framework = request.source.known_framework
     try:
         exporter: Exporter = importlib.import_module(EXPORTERS[framework]).export
     except ModuleNotFoundError as error:

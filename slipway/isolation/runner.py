@@ -30,6 +30,7 @@ from slipway.errors import (
     EnvironmentMissing,
     error_classes,
 )
+from slipway.isolation.interpreters import requirements
 from slipway.isolation.nursery import Nursery, read_status
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,11 @@ _PASSED_ON: Final = (
     "OMP_NUM_THREADS",
     "TZ",
 )
+_PACKAGE: Final = Path(__file__).resolve().parents[1]
+# What the core imports in an exporter's child: package by module.
+_NEEDED: Final = {"pydantic": "pydantic", "yaml": "pyyaml", "numpy": "numpy", "onnx": "onnx"}
+GUEST_PACKAGES: Final = tuple(_NEEDED.values())
+"""What an environment of its own must have beside the framework."""
 _TAIL_BYTES: Final = 8_000
 _ANSWER_LIMIT_BYTES: Final = 64 << 20
 _POLL_S: Final = 0.1
@@ -120,7 +126,8 @@ def run_isolated(
         what: For messages: "export of model.pt2".
         limits: Time and memory.
         reads: Further files and folders that it may read.
-        python: Another interpreter whose environment has the framework; this one if None.
+        python: Another environment's interpreter; this one if None. Slipway need not be
+            installed there.
         preload: Light modules that the child may find imported already; then it is forked from a
             process that has them, where that is safe, and else started fresh all the same.
 
@@ -135,7 +142,7 @@ def run_isolated(
         "function": function,
         "request": request.model_dump_json(),
         "scratch": str(scratch.resolve()),
-        "reads": [str(path.resolve()) for path in reads],
+        "reads": [str(path.resolve()) for path in (*reads, *([_PACKAGE] if python else []))],
         "memory_limit_bytes": limits.memory_limit_bytes,
     }
     started = time.monotonic()
@@ -145,7 +152,7 @@ def run_isolated(
     child = (
         _fork(nursery, order, limits)
         if nursery is not None
-        else _start(order, temporary, python or sys.executable, limits)
+        else _start(order, temporary, python, limits)
     )
     try:
         _watch(child, what)
@@ -159,14 +166,14 @@ def run_isolated(
     return returns.model_validate_json(_open_answer(child, code, what))
 
 
-def _start(order: Mapping[str, Any], temporary: Path, python: str, limits: Limits) -> _Child:
-    """A fresh interpreter."""
+def _start(order: Mapping[str, Any], temporary: Path, python: str | None, limits: Limits) -> _Child:
+    """A fresh interpreter: this one, or another environment's that gets our package lent."""
     mark = uuid.uuid4().hex
     reading, writing = os.pipe()
     output, output_end = os.pipe()
     try:
         process = subprocess.Popen(  # noqa: S603 - an interpreter and our own module
-            [python, "-I", "-m", "slipway.isolation.child", str(writing)],
+            _command(python, str(writing)),
             stdin=subprocess.PIPE,
             stdout=output_end,
             stderr=output_end,
@@ -177,7 +184,7 @@ def _start(order: Mapping[str, Any], temporary: Path, python: str, limits: Limit
     except OSError as error:
         os.close(reading)
         os.close(output)
-        raise EnvironmentMissing(f"cannot start {python}: {error}") from error
+        raise EnvironmentMissing(f"cannot start {python or sys.executable}: {error}") from error
     finally:
         os.close(writing)
         os.close(output_end)
@@ -201,6 +208,14 @@ def _start(order: Mapping[str, Any], temporary: Path, python: str, limits: Limit
         limits=limits,
         mark=mark,
     )
+
+
+def _command(python: str | None, answer_fd: str) -> list[str]:
+    if python is None:
+        return [sys.executable, "-I", "-m", "slipway.isolation.child", answer_fd]
+    bounds = requirements()
+    needed = [f"{module}={bounds.get(name, name)}" for module, name in _NEEDED.items()]
+    return [python, "-I", str(_PACKAGE / "isolation" / "guest.py"), answer_fd, *needed]
 
 
 def _fork(nursery: Nursery, order: Mapping[str, Any], limits: Limits) -> _Child:

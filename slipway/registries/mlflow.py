@@ -1,10 +1,9 @@
-"""MLflow as the registry: the one home of its SDK, which is imported when a call needs it.
+"""MLflow as the registry; its SDK is imported when a call needs it.
 
 One version per bundle. On SQLite the version's source is the unpacked bundle itself; a server
 takes no local paths, so there the bundle is uploaded into the version's run first.
 """
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -12,15 +11,11 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from slipway.errors import (
-    EnvironmentMissing,
-    RegistryUnavailable,
-    RequestError,
-    SourceNotFound,
-)
+from slipway.errors import RegistryUnavailable, RequestError, SourceNotFound
 from slipway.protocols import Registration
+from slipway.registries.mlflow_client import open_client
 from slipway.registries.mlflow_errors import translated
-from slipway.registries.sqlite import DIGEST_TAG, database_path, first_use, peek
+from slipway.registries.sqlite import DIGEST_TAG, database_path, peek
 from slipway.registries.views import RegistryView, check_alias, check_name
 from slipway.reports import RegisteredVersion
 
@@ -30,13 +25,6 @@ if TYPE_CHECKING:
 ARTIFACTS: Final = "mlflow-artifacts"
 """Folder of the runs' files, beside the SQLite file."""
 
-_QUIET: Final = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for --json
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # MLflow's own 7 retries take more than four minutes; the tasks retry, too.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-}
 _PARAMS_A_BATCH: Final = 100  # MLflow's limits for one log_batch
 _METRICS_A_BATCH: Final = 500
 
@@ -97,22 +85,7 @@ class MlflowRegistry:
 
     @cached_property
     def _client(self) -> "MlflowClient":
-        for key, value in _QUIET.items():
-            os.environ.setdefault(key, value)
-        try:
-            from mlflow import MlflowClient
-        except ImportError as error:
-            raise EnvironmentMissing(
-                f"the registry {self.uri} needs 'mlflow': pip install 'slipway[mlflow]'"
-            ) from error
-        with translated(f"opening {self.uri}"):
-            if self._database is None:
-                return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-            with first_use(self._database):
-                client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-                client.search_experiments(max_results=1)  # makes the tables, where there are none
-                client.search_registered_models(max_results=1)
-            return client
+        return open_client(self.uri, self._database)
 
     def _view(self, name: str) -> RegistryView:
         """What is registered under a name; from SQLite directly where that is beyond doubt."""

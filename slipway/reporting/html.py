@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from slipway.reporting import cells, formatting, plots, summary
-from slipway.reports import BenchmarkReport, Evidence, Finding, Provenance, VariantReport
+from slipway.reports import BenchmarkReport, Diagnosis, Evidence, Finding, Provenance, VariantReport
 
 TEMPLATE: Final = "report.html.j2"
 
@@ -130,5 +130,17 @@ def _every_finding(evidence: Evidence) -> Iterator[tuple[str, Finding]]:
 def _variant_findings(variant: VariantReport) -> Iterator[Finding]:
     if variant.validation:
         yield from variant.validation.check.findings
+        if variant.validation.diagnosis:
+            yield _told(variant.validation.diagnosis)
     if variant.conversion.scales:
         yield from variant.conversion.scales.findings
+
+
+def _told(diagnosis: Diagnosis) -> Finding:
+    shown = ", ".join(f"{key} {value}" for key, value in diagnosis.evidence.items())
+    return Finding(
+        level="error",
+        code=f"diagnosis-{diagnosis.kind}",
+        message=diagnosis.sentence,
+        place=shown or None,
+    )

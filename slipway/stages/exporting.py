@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from slipway.artifacts import Value
-from slipway.reports import ParityReport, TensorInfo
+from slipway.reports import Diagnosis, ParityReport, TensorInfo
 from slipway.specs import ReleaseSpec
 from slipway.stages.delivery import deliver_file
 from slipway.stages.making import export_model, fetch_materials
@@ -23,6 +23,7 @@ class ExportedFolder(Value):
     outputs: tuple[TensorInfo, ...]
     parity: ParityReport | None
     diagnosis: str
+    cause: Diagnosis | None = None
 
 
 def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
@@ -31,6 +32,7 @@ def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
     A model that fails parity is written all the same, for looking at; `passed` says so.
     """
     materials = fetch_materials(spec)
+    spec = materials.complete(spec)
     exported = export_model(
         spec,
         materials.source,
@@ -56,4 +58,5 @@ def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
         outputs=exported.outputs,
         parity=validation.parity,
         diagnosis=validation.reason or "every output agrees with the source model",
+        cause=validation.diagnosis,
     )

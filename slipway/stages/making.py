@@ -1,12 +1,13 @@
 """From what the spec names to ONNX models: fetch, export, convert."""
 
+import tempfile
 from pathlib import Path
 from typing import cast
 
 from pydantic import Field
 
 from slipway.artifacts import OCTETS_MEDIA_TYPE, TREE_MEDIA_TYPE, ArtifactRef, Value
-from slipway.errors import IntegrityError, SourceNotFound
+from slipway.errors import IntegrityError, SourceNotFound, SpecError
 from slipway.protocols import (
     AnyPrecisionSpec,
     ConvertRequest,
@@ -15,9 +16,26 @@ from slipway.protocols import (
     ExportResult,
 )
 from slipway.reports import ConversionReport, ExportReport
-from slipway.specs import Precision, ReleaseSpec, SourceSpec, local_path
+from slipway.specs import (
+    REGISTRY_SCHEMES,
+    Framework,
+    Precision,
+    ReleaseSpec,
+    SourceSpec,
+    file_name,
+    local_path,
+    scheme_of,
+)
+from slipway.stages.interpreters import explaining, interpreter_for
 from slipway.stages.workspace import Workspace
 from slipway.stores.trees import put_tree
+
+
+class Origin(Value):
+    """What a registry said of the model that it gave."""
+
+    uri: str = Field(description="Address of the model's own file, with its version.")
+    framework: Framework
 
 
 class Materials(Value):
@@ -29,6 +47,16 @@ class Materials(Value):
     calibration: ArtifactRef | None = None
     evaluation: ArtifactRef | None = None
     assets: dict[str, ArtifactRef] = Field(default_factory=dict, description="By file name.")
+    origin: Origin | None = Field(
+        default=None, description="For a model from a registry; no part of its content."
+    )
+
+    def complete(self, spec: ReleaseSpec) -> ReleaseSpec:
+        """The spec with what the registry added: the framework, a version for an alias."""
+        if self.origin is None:
+            return spec
+        source = spec.source.model_copy(update=self.origin.model_dump())
+        return spec.model_copy(update={"source": source})
 
     @property
     def sample_data(self) -> ArtifactRef | None:
@@ -48,14 +76,17 @@ class Materials(Value):
 
 
 def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) -> Materials:
-    """Put the files that the spec names into the store.
+    """Put the files that the spec names into the store, from wherever they are.
 
     Raises:
         SourceNotFound: naming the entry of the spec and the path.
+        SpecError: for an address that nothing reads, or a framework that the model is not of.
+        RequestError, EnvironmentMissing: when a server refuses, or its client is not installed.
+        StoreUnavailable, RegistryUnavailable: when a server does not answer.
         IntegrityError: when the source is not the bytes that `sha256` names.
     """
     work = workspace or Workspace()
-    source = _ingest(work, spec.source.uri, "source.uri")
+    source, origin = _ingest_source(work, spec.source)
     if spec.source.digest is not None and spec.source.digest != source.digest:
         raise IntegrityError(
             f"source.uri: {spec.source.uri} has {source.digest}, the spec says "
@@ -71,7 +102,8 @@ def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) ->
         if data.calibration
         else None,
         evaluation=_ingest(work, data.evaluation, "data.evaluation") if data.evaluation else None,
-        assets={Path(uri).name: _ingest(work, uri, "assets") for uri in spec.assets},
+        assets={file_name(uri): _ingest(work, uri, "assets") for uri in spec.assets},
+        origin=origin,
     )
 
 
@@ -81,8 +113,40 @@ def factory_file(source: SourceSpec) -> str | None:
     return file if file.endswith(".py") else None
 
 
+def _ingest_source(work: Workspace, source: SourceSpec) -> tuple[ArtifactRef, Origin | None]:
+    """The model; one in MLflow says itself which framework made it."""
+    if scheme_of(source.uri) not in REGISTRY_SCHEMES:
+        return _ingest(work, source.uri, "source.uri"), None
+    from slipway.registries.mlflow_source import download_model
+
+    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
+        model = download_model(source.uri, Path(folder), registry_uri=work.settings.registry_uri)
+        framework = model.files.framework
+        if source.framework not in {None, framework}:
+            raise SpecError(
+                f"source.framework: {source.framework} in the spec, and {source.uri} is a "
+                f"{framework} model; correct it, or leave it out"
+            )
+        ref = _put(work, model.files.path, "source.uri")
+    return ref, Origin(uri=model.address, framework=framework)
+
+
 def _ingest(work: Workspace, uri: str, entry: str) -> ArtifactRef:
-    path = local_path(uri)
+    scheme = scheme_of(uri)
+    if scheme == "file":
+        return _put(work, local_path(uri), entry)
+    if scheme != "s3":
+        raise SpecError(
+            f"{entry}: nothing here reads {scheme}: addresses ({uri}); give a path, file:// or "
+            "s3://BUCKET/KEY"
+        )
+    from slipway.stores.s3_source import download
+
+    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
+        return _put(work, download(uri, Path(folder), settings=work.settings), entry)
+
+
+def _put(work: Workspace, path: Path, entry: str) -> ArtifactRef:
     if path.is_dir():
         return put_tree(work.store, path, media_type=TREE_MEDIA_TYPE)
     if not path.is_file():
@@ -98,13 +162,18 @@ def export_model(
     golden: ArtifactRef | None = None,
     sample_data: ArtifactRef | None = None,
 ) -> ExportReport:
-    """Export the source in a child process and store the model with its golden set."""
-    with Workspace() as work:
+    """Export the source in a child process and store the model with its golden set.
+
+    The child's interpreter is this one, or the one that SLIPWAY_PYTHON_<FRAMEWORK> names.
+    """
+    framework = spec.source.known_framework
+    interpreter = interpreter_for(framework)
+    with Workspace() as work, explaining(framework, interpreter):
         result = work.run(
             "slipway.exporters:export",
             ExportRequest(
                 source=spec.source,
-                path=work.fetch(source, Path(spec.source.uri).name),
+                path=work.fetch(source, file_name(spec.source.uri)),
                 factory_path=work.fetch_if(factory, "factory.py"),
                 inputs=spec.inputs,
                 outputs=spec.outputs,
@@ -114,13 +183,14 @@ def export_model(
                 labels=spec.data.labels,
             ),
             returns=ExportResult,
-            what=f"the export of {Path(spec.source.uri).name}",
+            what=f"the export of {file_name(spec.source.uri)}",
             fresh=True,
+            python=interpreter.path if interpreter else None,
         )
         return ExportReport(
             model=work.keep_model(result.model),
             golden=work.keep_golden(result.golden),
-            framework=spec.source.framework,
+            framework=framework,
             **result.model_dump(exclude={"model", "golden"}),
         )
 

@@ -27,7 +27,7 @@ from slipway.reports import (
     SelftestReport,
 )
 from slipway.settings import Settings
-from slipway.specs import PATH_FIELDS, ReleaseSpec
+from slipway.specs import PATH_FIELDS, ReleaseSpec, file_name
 from slipway.stages.making import Materials
 from slipway.stages.workspace import Workspace
 from slipway.stores import open_store
@@ -42,11 +42,11 @@ def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
     raw = spec.model_dump(mode="json")
     for section, field in PATH_FIELDS:
         if raw[section][field]:
-            raw[section][field] = Path(raw[section][field]).name
+            raw[section][field] = file_name(raw[section][field])
     if raw["source"]["factory"]:
         file, _, name = raw["source"]["factory"].rpartition(":")
         raw["source"]["factory"] = f"{Path(file).name}:{name}"
-    raw["assets"] = [Path(asset).name for asset in raw["assets"]]
+    raw["assets"] = [file_name(asset) for asset in raw["assets"]]
     return raw
 
 
@@ -218,7 +218,7 @@ def _tags(evidence: Evidence) -> dict[str, str]:
 
 def _params(spec: ReleaseSpec) -> dict[str, str]:
     return {
-        "source": Path(spec.source.uri).name,
+        "source": file_name(spec.source.uri),
         "opset": str(spec.opset),
         "precisions": ", ".join(spec.precisions.asked()),
         "spec": json.dumps(spec_identity(spec))[:5000],

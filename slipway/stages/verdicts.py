@@ -52,7 +52,7 @@ def gather_evidence(
     passed = {variant.precision for variant in variants if variant.status == "passed"}
     return Evidence(
         name=spec.name,
-        framework=spec.source.framework,
+        framework=spec.source.known_framework,
         export=exported,
         variants=variants,
         suites=tuple(suites),

@@ -97,6 +97,7 @@ class Workspace:
         returns: type[Result],
         what: str,
         fresh: bool = False,
+        python: Path | None = None,
     ) -> Result:
         """Call a function of the core in an isolated child that writes in `scratch`.
 
@@ -106,6 +107,7 @@ class Workspace:
             returns: What it answers.
             what: For messages.
             fresh: Start a new interpreter: for frameworks, and for what is measured.
+            python: Start another environment's interpreter.
         """
         return run_isolated(
             function,
@@ -116,6 +118,7 @@ class Workspace:
             limits=Limits(
                 timeout_s=self.settings.timeout_s, memory_bytes=self.settings.memory_limit_bytes
             ),
+            python=str(python) if python else None,
             preload=() if fresh else PRELOAD,
         )
 

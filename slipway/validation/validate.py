@@ -14,12 +14,13 @@ import numpy as np
 from slipway.errors import DataError
 from slipway.protocols import ValidateRequest
 from slipway.providers.sessions import Session
-from slipway.reports import CheckReport, MetricReport, ParityReport, ValidationReport
+from slipway.reports import CheckReport, Diagnosis, MetricReport, ParityReport, ValidationReport
 from slipway.samples.arrays import Arrays, Samples, load_samples
 from slipway.samples.fitting import fit_inputs
 from slipway.samples.golden import GoldenSet
 from slipway.specs import LOWER_IS_BETTER, is_close_or_better
 from slipway.validation.checking import check_and_open, first_error
+from slipway.validation.diagnosis import diagnose
 from slipway.validation.metrics import compute_metric
 from slipway.validation.overflow import find_overflow
 from slipway.validation.parity import check_parity
@@ -51,11 +52,28 @@ def validate(request: ValidateRequest, scratch: Path) -> ValidationReport:
             findings = (*check.findings, overflow)
             changed = {"passed": False, "findings": findings}
             return _fail_check(request, check.model_copy(update=changed))
-    parity = _check_parity(request, session, golden)
+    try:
+        parity = _check_parity(request, session, golden)
+    except DataError as error:
+        found = diagnose(session, golden, request.parity.fp32)
+        if found is None:
+            raise
+        raise DataError(f"{error}; {found.sentence}") from error
     metric = None
     if request.metric is not None and not _incomparable(parity):
         metric = _check_metric(request, session)
-    return _conclude(request, check, parity, metric)
+    verdict = _conclude(request, check, parity, metric)
+    # Another precision is off by design; of the export it can be told what went wrong.
+    if request.precision != "fp32" or parity.passed:
+        return verdict
+    return _explain(verdict, diagnose(session, golden, request.parity.fp32))
+
+
+def _explain(verdict: ValidationReport, diagnosis: Diagnosis | None) -> ValidationReport:
+    if diagnosis is None:
+        return verdict
+    reason = f"{verdict.reason}; {diagnosis.sentence}"
+    return verdict.model_copy(update={"reason": reason, "diagnosis": diagnosis})
 
 
 def _fail_check(request: ValidateRequest, check: CheckReport) -> ValidationReport:

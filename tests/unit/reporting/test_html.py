@@ -9,7 +9,7 @@ import pytest
 
 import slipway.reporting
 from slipway.reporting.html import placed_findings, render_report
-from slipway.reports import Evidence, Finding, Provenance
+from slipway.reports import Diagnosis, Evidence, Finding, Provenance
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "base", "col", "source"}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}{% raw %}&amp;"
@@ -212,6 +212,24 @@ def test_a_finding_of_several_variants_is_told_once(passed_cnn: Evidence) -> Non
     found = placed_findings(passed_cnn)
     assert [f.finding.code for f in found] == ["dynamic-dimension-renamed", "wide-range"]
     assert found[0].places == ("fp32", "fp16", "int8-dynamic", "int8-static")
+
+
+def test_a_diagnosis_is_told_with_its_evidence(
+    failed_cnn: Evidence, provenance: Provenance
+) -> None:
+    diagnosis = Diagnosis(
+        kind="layout", sentence="the model takes <channels first>", evidence={"input": "image"}
+    )
+    fp32, *others = failed_cnn.variants
+    assert fp32.validation is not None
+    validation = fp32.validation.model_copy(update={"diagnosis": diagnosis})
+    fp32 = fp32.model_copy(update={"validation": validation})
+    told = failed_cnn.model_copy(update={"variants": (fp32, *others)})
+    (found,) = [f for f in placed_findings(told) if f.finding.code == "diagnosis-layout"]
+    assert (found.places, found.finding.place) == (("fp32",), "input image")
+    page = render_report(told, provenance=provenance)
+    assert "the model takes &lt;channels first&gt;" in page
+    assert "<code>input image</code>" in page
 
 
 def test_errors_are_told_before_warnings(failed_cnn: Evidence) -> None:
