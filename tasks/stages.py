@@ -32,6 +32,7 @@ RUNTIME = ("onnxruntime", "onnx", "numpy")
 FRAMEWORK_TOOLS = {
     "pytorch": ("torch", "onnxscript"),
     "sklearn": ("scikit-learn", "skl2onnx"),
+    "xgboost": ("xgboost", "xgboost-cpu"),
 }
 
 
