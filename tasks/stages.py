@@ -33,6 +33,7 @@ FRAMEWORK_TOOLS = {
     "pytorch": ("torch", "onnxscript"),
     "sklearn": ("scikit-learn", "skl2onnx"),
     "xgboost": ("xgboost", "xgboost-cpu"),
+    "lightgbm": ("lightgbm",),
 }
 
 

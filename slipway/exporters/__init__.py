@@ -17,6 +17,7 @@ EXPORTERS: Final[dict[Framework, str]] = {
     "pytorch": "slipway.exporters.pytorch",
     "sklearn": "slipway.exporters.sklearn",
     "xgboost": "slipway.exporters.xgboost",
+    "lightgbm": "slipway.exporters.lightgbm",
 }
 
 

@@ -129,6 +129,11 @@ def exponential(graph: Graph, raw: str) -> str:
     return graph.add("Exp", raw)
 
 
+def softplus(graph: Graph, raw: str) -> str:
+    """log(1 + exp(x))."""
+    return graph.add("Softplus", raw)
+
+
 def softmax(graph: Graph, raw: str) -> str:
     """Probabilities of exclusive classes."""
     return graph.add("Softmax", raw, axis=1)

@@ -15,6 +15,8 @@ from slipway.samples.arrays import Array, Samples
 
 ROWS: Final = 64
 _MISSING_SHARE: Final = 0.1
+_NOUGHT: Final = 1e-30
+_LARGEST: Final = float(np.finfo(np.float32).max)
 _NUMBERS: Final = frozenset({"float32", "float64", "int64", "int32", "int16", "int8", "uint8"})
 
 
@@ -85,7 +87,8 @@ def trying_rows(
     generator = np.random.default_rng(seed)
     thresholds: dict[int, set[float]] = {}
     for split in forest.splits():
-        thresholds.setdefault(split.feature, set()).add(split.value)
+        if abs(split.value) < _LARGEST:  # beyond, it tests for missing values alone
+            thresholds.setdefault(split.feature, set()).add(split.value)
     columns = [
         _codes(generator, features.categories[index])
         if index in features.categories
@@ -112,7 +115,7 @@ def _fitted(values: Array, tensor: TensorInfo) -> Array:
 
 
 def _numbers(generator: np.random.Generator, thresholds: Sequence[float]) -> Array:
-    finite = np.array([value for value in thresholds if np.isfinite(value)])
+    finite = np.array(thresholds)
     if not finite.size:
         values = generator.standard_normal(ROWS)
     else:
@@ -121,6 +124,8 @@ def _numbers(generator: np.random.Generator, thresholds: Sequence[float]) -> Arr
         values = generator.uniform(low - margin, high + margin, ROWS)
         exact = generator.random(ROWS) < 0.25  # noqa: PLR2004 - ties decide < from <=
         values[exact] = generator.choice(finite, int(exact.sum()))
+        # LightGBM splits round nought at 1e-35, and takes what is not beyond that for nought.
+        values[np.abs(values) < _NOUGHT] = 0.0
     return _with_gaps(generator, values)
 
 
