@@ -23,7 +23,7 @@ from pydantic import (
 from slipway.artifacts import Digest, Value
 from slipway.errors import SourceNotFound, SpecError
 
-Framework = Literal["pytorch", "sklearn", "xgboost", "lightgbm"]
+Framework = Literal["pytorch", "sklearn", "xgboost", "lightgbm", "catboost"]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
@@ -110,7 +110,8 @@ class SourceSpec(Value):
     uri: str = Field(
         description="Path or file:// address of the model file: .pt2, .safetensors or .pt "
         "(state dict, with a factory) for pytorch; .skops, or a trusted .joblib, for sklearn; "
-        ".json or .ubj (save_model) for xgboost; .txt (save_model) for lightgbm.",
+        ".json or .ubj (save_model) for xgboost; .txt (save_model) for lightgbm; "
+        ".cbm for catboost.",
         examples=["model.pt2"],
     )
     factory: str | None = Field(

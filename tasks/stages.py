@@ -34,6 +34,7 @@ FRAMEWORK_TOOLS = {
     "sklearn": ("scikit-learn", "skl2onnx"),
     "xgboost": ("xgboost", "xgboost-cpu"),
     "lightgbm": ("lightgbm",),
+    "catboost": ("catboost",),
 }
 
 

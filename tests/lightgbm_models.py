@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import lightgbm
 import numpy as np
@@ -47,7 +47,7 @@ def fit(
     target: Array,
     *,
     rounds: int = 6,
-    codes: list[int] | str = "auto",
+    codes: list[int] | Literal["auto"] = "auto",
     **parameters: Any,
 ) -> lightgbm.Booster:
     """A booster on a table; `codes` are the columns of categories."""

@@ -18,6 +18,7 @@ EXPORTERS: Final[dict[Framework, str]] = {
     "sklearn": "slipway.exporters.sklearn",
     "xgboost": "slipway.exporters.xgboost",
     "lightgbm": "slipway.exporters.lightgbm",
+    "catboost": "slipway.exporters.catboost",
 }
 
 

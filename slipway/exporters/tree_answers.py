@@ -29,6 +29,7 @@ class Answers:
     width: int
     name: str = "prediction"
     classes: Array = field(default_factory=lambda: np.arange(0))
+    threshold: float = 0.5  # of two classes
 
     def labels(self) -> Array:
         """The names of the exclusive classes."""
@@ -61,12 +62,9 @@ class Answers:
         match self.kind:
             case "two" | "one":
                 each = two_classes(graph, linked) if self.kind == "two" else linked
-                return {
-                    "label": best_class(graph, each, self.labels()),
-                    "probabilities": each,
-                }
+                return {"label": self._label(graph, linked, each), "probabilities": each}
             case "each":
-                return {"label": _above(graph, linked, 0.5), "probabilities": linked}
+                return {"label": _above(graph, linked, self.threshold), "probabilities": linked}
             case "above":
                 label = _above(graph, linked, 0.0)
                 if self.width == 1:
@@ -75,10 +73,17 @@ class Answers:
             case "values":
                 return {self.name: linked}
 
+    def _label(self, graph: Graph, linked: str, each: str) -> str:
+        if self.kind == "one" or self.threshold == 0.5:  # noqa: PLR2004 - the larger one
+            return best_class(graph, each, self.labels())
+        second = _above(graph, linked, self.threshold)
+        place = graph.add("Reshape", second, graph.constant(np.array([-1])))
+        return graph.add("Gather", graph.constant(self.labels()), place, axis=0)
+
     def of(self, found: Array) -> list[Array]:
         """The outputs that the source's own answers [batch, width] come to, in their order."""
         found = found.astype(np.float32)
-        above = (found > 0.5).astype(np.int64)  # noqa: PLR2004 - as every classifier here does
+        above = (found > np.float32(self.threshold)).astype(np.int64)
         match self.kind:
             case "two":
                 both = np.concatenate([1 - found, found], axis=1)

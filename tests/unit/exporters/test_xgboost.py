@@ -11,11 +11,14 @@ import pytest
 
 pytest.importorskip("xgboost", reason="the extra xgboost is not installed")
 
+import xgboost
+
 from slipway.errors import ExportFailed, SpecError, UnreadableModel, UntrustedSource
 from slipway.exporters import export
 from slipway.exporters.ubjson import read_ubjson
 from slipway.exporters.xgboost_files import read_model
 from slipway.protocols import ExportRequest
+from slipway.providers.sessions import Session
 from slipway.samples.arrays import save_npz
 from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, TensorSpec, Tolerance
@@ -44,6 +47,17 @@ def test_answers_stop_at_the_best_iteration(tmp_path: Path) -> None:
     booster = models.early_stopped()
     model = read_model(models.save(booster, tmp_path).path)
     assert model.rounds == booster.best_iteration + 1 == len(model.trees)
+
+
+def test_probabilities_are_those_of_the_classifier_class(tmp_path: Path) -> None:
+    request = models.save(models.early_stopped(), tmp_path)
+    classifier = xgboost.XGBClassifier()
+    classifier.load_model(request.path)
+    answers = Session(exported(request, tmp_path).model).run({"X": models.numbers()})
+    assert np.allclose(
+        answers["probabilities"], classifier.predict_proba(models.numbers()), atol=1e-6
+    )
+    assert np.array_equal(answers["label"], classifier.predict(models.numbers()))
 
 
 def test_golden_rows_made_up_hold_missing_values_and_reach_several_answers(tmp_path: Path) -> None:
