@@ -24,7 +24,7 @@ from pydantic import (
 from slipway.artifacts import Digest, Value
 from slipway.errors import SourceNotFound, SpecError
 
-Framework = Literal["pytorch", "sklearn"]
+Framework = Literal["pytorch", "sklearn", "xgboost", "lightgbm", "catboost"]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
@@ -118,9 +118,11 @@ class SourceSpec(Value):
     )
     uri: str = Field(
         description="Path, file:// or s3://bucket/key address of the model file, or MLflow's "
-        "models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID/path. Formats: .pt2, .safetensors "
-        "or .pt "
-        "(state dict, with a factory) for pytorch; .skops, or a trusted .joblib, for sklearn.",
+        "models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID/path. pytorch: .pt2, .safetensors "
+        "or .pt (state dict, with a factory); sklearn: .skops, or a trusted .joblib; xgboost: "
+        ".json or .ubj; lightgbm: .txt; catboost: .cbm; keras: .keras, or .weights.h5 with a "
+        "factory; tensorflow: a SavedModel's folder; transformers: a local folder; onnx: .onnx, "
+        "or a folder with its external data.",
         examples=["model.pt2", "s3://models/digits/model.pt2", "models:/digits@champion"],
     )
     factory: str | None = Field(

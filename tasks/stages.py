@@ -33,6 +33,9 @@ RUNTIME = ("onnxruntime", "onnx", "numpy")
 FRAMEWORK_TOOLS = {
     "pytorch": ("torch", "onnxscript"),
     "sklearn": ("scikit-learn", "skl2onnx"),
+    "xgboost": ("xgboost", "xgboost-cpu"),
+    "lightgbm": ("lightgbm",),
+    "catboost": ("catboost",),
 }
 
 

@@ -19,6 +19,9 @@ from slipway.specs import Framework
 EXPORTERS: Final[dict[Framework, str]] = {
     "pytorch": "slipway.exporters.pytorch",
     "sklearn": "slipway.exporters.sklearn",
+    "xgboost": "slipway.exporters.xgboost",
+    "lightgbm": "slipway.exporters.lightgbm",
+    "catboost": "slipway.exporters.catboost",
 }
 
 
