@@ -52,7 +52,8 @@ def explaining(framework: Framework, interpreter: Interpreter | None) -> Iterato
     except EnvironmentMissing as error:
         if interpreter is None or str(interpreter.path) in str(error):
             raise
-        wanted = " ".join(f"'{one}'" for one in requirements(framework).values())
+        bounds = requirements(framework).values() or [f"slipway[{framework}]"]
+        wanted = " ".join(f"'{one}'" for one in bounds)
         raise EnvironmentMissing(
             f"{error}; it is missing where {_PREFIX}{framework.upper()} points: "
             f"{interpreter.path} -m pip install {wanted}"
