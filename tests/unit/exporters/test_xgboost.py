@@ -22,6 +22,7 @@ from slipway.providers.sessions import Session
 from slipway.samples.arrays import save_npz
 from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, TensorSpec, Tolerance
+from slipway.validation.checking import check_model
 from slipway.validation.parity import check_parity
 from tests import xgboost_models as models
 
@@ -38,6 +39,7 @@ def exported(request: ExportRequest, folder: Path) -> Any:
 @pytest.mark.parametrize("case", models.CASES)
 def test_the_graph_repeats_xgboost(case: str, tmp_path: Path) -> None:
     made = exported(models.save(models.CASES[case](), tmp_path), tmp_path)
+    assert check_model(made.model).findings == ()
     golden = GoldenSet.load(made.golden)
     report = check_parity(made.model, golden, tolerance=Tolerance())
     assert report.passed, [output.reason for output in report.outputs]
