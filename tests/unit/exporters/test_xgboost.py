@@ -51,6 +51,17 @@ def test_answers_stop_at_the_best_iteration(tmp_path: Path) -> None:
     assert model.rounds == booster.best_iteration + 1 == len(model.trees)
 
 
+def test_only_a_booster_on_its_own_is_warned_of_where_its_answers_stop(tmp_path: Path) -> None:
+    booster = models.train()
+    booster.set_attr(best_iteration="2")
+    made = exported(models.save(booster, tmp_path), tmp_path)
+    assert [finding.code for finding in made.findings] == ["best-iteration"]
+    booster.set_attr(scikit_learn="{}")
+    (tmp_path / "wrapped").mkdir()
+    again = exported(models.save(booster, tmp_path), tmp_path / "wrapped")
+    assert again.findings == ()
+
+
 def test_probabilities_are_those_of_the_classifier_class(tmp_path: Path) -> None:
     request = models.save(models.early_stopped(), tmp_path)
     classifier = xgboost.XGBClassifier()
