@@ -6,6 +6,9 @@ inputs, `naming` and `cleaning` make graphs the same whoever exported them.
 
 What a source file may hold is decided before it is loaded: `archives` looks at its members,
 `programs` at the text of a .pt2, and `pytorch_files` and `sklearn_files` load what is left.
+
+XGBoost, LightGBM and CatBoost share a way: each one's `..._files` reads a file into the values of
+`trees`, and `tree_export` makes the graph, the names and the golden set of them.
 """
 
 import importlib

@@ -242,7 +242,9 @@ def _prepared(
         limit = graph.constant(kind(_ZERO_LIMIT))
         beyond = graph.add("Greater", graph.add("Abs", table), limit)
         kept = graph.add("Or", beyond, graph.constant(~_mask(features, zeros)))
-        table = graph.add("Where", kept, table, graph.constant(kind(np.nan)))
+        # x / 1, and 0 / 0 for NaN: one among stored numbers would be taken for damage.
+        table = graph.add("Where", kept, table, graph.constant(kind(0)))
+        table = graph.add("Div", table, graph.cast(kept, "bool", number))
     return table
 
 

@@ -4,6 +4,9 @@ Classifiers answer `label` and `probabilities`, regressors `prediction`, rankers
 `scores`. Answers stop at the best iteration where training stopped early, as XGBoost's own
 scikit-learn classes do. The trees are written by our own builder: onnxmltools leaves out parallel
 trees, best iterations and most link functions, and refuses dart, gblinear and rankers.
+
+A file does not keep the `missing` of the class that it was trained with: NaN alone is missing, in
+XGBoost after loading as in the graph. Whoever trained with `missing=0` gives NaN for 0.
 """
 
 import math
@@ -24,6 +27,7 @@ from slipway.exporters.trees import Forest
 from slipway.exporters.wording import first_lines
 from slipway.exporters.xgboost_files import XGBoostModel, read_model
 from slipway.protocols import ExportRequest, ExportResult
+from slipway.reports import Finding
 from slipway.samples.arrays import Array
 
 
@@ -91,7 +95,7 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
             predict=lambda table: _predict(booster, model, table),
             fails_with=xgboost.core.XGBoostError,
             packages=("xgboost", "xgboost-cpu"),
-            findings=[codes_warning()] if model.recoded else [],
+            findings=_findings(model),
         ),
         request,
         scratch,
@@ -150,6 +154,21 @@ def _linear(graph: Graph, table: str, model: XGBoostModel, base: tuple[float, ..
     product = graph.add("MatMul", known, graph.constant(weights[:-1]))
     bias = weights[-1:] + np.float32(base[0])  # XGBoost 3.2 begins every class at the first's
     return graph.add("Add", product, graph.constant(bias))
+
+
+def _findings(model: XGBoostModel) -> list[Finding]:
+    found = [codes_warning()] if model.recoded else []
+    if model.rounds is not None and not model.wrapped:
+        found.append(
+            Finding(
+                level="warning",
+                code="best-iteration",
+                message=f"answers stop at the best iteration, after {model.rounds} rounds, as the "
+                "scikit-learn classes do; Booster.predict alone goes on to the last. Delete the "
+                "attribute best_iteration before saving to have all",
+            )
+        )
+    return found
 
 
 def _load(request: ExportRequest) -> xgboost.Booster:

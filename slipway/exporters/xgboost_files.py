@@ -36,6 +36,7 @@ class XGBoostModel:
     feature_types: tuple[str, ...]
     features: int
     rounds: int | None  # how many of them answers are made of; None: all
+    wrapped: bool  # saved by one of the scikit-learn classes, which stop at the best iteration
     recoded: bool  # trained on a table whose categories have a coding of their own
 
 
@@ -111,6 +112,7 @@ def _model(document: Any) -> XGBoostModel:  # noqa: ANN401
         feature_types=tuple(str(kind) for kind in learner.get("feature_types", ())),
         features=features,
         rounds=rounds if trees else None,
+        wrapped="scikit_learn" in learner.get("attributes", {}),
         recoded=recoded,
     )
 

@@ -18,6 +18,7 @@ from slipway.protocols import ExportRequest, ExportResult
 from slipway.providers.sessions import Session
 from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, Tolerance
+from slipway.validation.checking import check_model
 from slipway.validation.parity import check_parity
 from tests import catboost_models as models
 
@@ -31,6 +32,7 @@ def exported(request: ExportRequest, folder: Path) -> Any:
 @pytest.mark.parametrize("case", models.CASES)
 def test_the_graph_repeats_catboost(case: str, tmp_path: Path) -> None:
     made = exported(models.save(models.CASES[case](), tmp_path), tmp_path)
+    assert check_model(made.model).findings == ()
     golden = GoldenSet.load(made.golden)
     report = check_parity(made.model, golden, tolerance=Tolerance())
     assert report.passed, [output.reason for output in report.outputs]

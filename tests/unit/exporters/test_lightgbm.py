@@ -17,6 +17,7 @@ from slipway.protocols import ExportRequest
 from slipway.providers.signature import read_graph
 from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, TensorSpec, Tolerance
+from slipway.validation.checking import check_model
 from slipway.validation.parity import check_parity
 from tests import lightgbm_models as models
 
@@ -30,6 +31,7 @@ def exported(request: ExportRequest, folder: Path) -> Any:
 @pytest.mark.parametrize("case", models.CASES)
 def test_the_graph_repeats_lightgbm(case: str, tmp_path: Path) -> None:
     made = exported(models.save(models.CASES[case](), tmp_path), tmp_path)
+    assert check_model(made.model).findings == ()
     golden = GoldenSet.load(made.golden)
     report = check_parity(made.model, golden, tolerance=Tolerance())
     assert report.passed, [output.reason for output in report.outputs]

@@ -22,6 +22,7 @@ from slipway.providers.sessions import Session
 from slipway.samples.arrays import save_npz
 from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, TensorSpec, Tolerance
+from slipway.validation.checking import check_model
 from slipway.validation.parity import check_parity
 from tests import xgboost_models as models
 
@@ -38,6 +39,7 @@ def exported(request: ExportRequest, folder: Path) -> Any:
 @pytest.mark.parametrize("case", models.CASES)
 def test_the_graph_repeats_xgboost(case: str, tmp_path: Path) -> None:
     made = exported(models.save(models.CASES[case](), tmp_path), tmp_path)
+    assert check_model(made.model).findings == ()
     golden = GoldenSet.load(made.golden)
     report = check_parity(made.model, golden, tolerance=Tolerance())
     assert report.passed, [output.reason for output in report.outputs]
@@ -47,6 +49,17 @@ def test_answers_stop_at_the_best_iteration(tmp_path: Path) -> None:
     booster = models.early_stopped()
     model = read_model(models.save(booster, tmp_path).path)
     assert model.rounds == booster.best_iteration + 1 == len(model.trees)
+
+
+def test_only_a_booster_on_its_own_is_warned_of_where_its_answers_stop(tmp_path: Path) -> None:
+    booster = models.train()
+    booster.set_attr(best_iteration="2")
+    made = exported(models.save(booster, tmp_path), tmp_path)
+    assert [finding.code for finding in made.findings] == ["best-iteration"]
+    booster.set_attr(scikit_learn="{}")
+    (tmp_path / "wrapped").mkdir()
+    again = exported(models.save(booster, tmp_path), tmp_path / "wrapped")
+    assert again.findings == ()
 
 
 def test_probabilities_are_those_of_the_classifier_class(tmp_path: Path) -> None:
