@@ -47,8 +47,9 @@ check: $(READY)  ## ruff, mypy strict, import contracts
 # The lock holds versions and hashes and no addresses. torch stands in it without a hash, since its
 # CPU build has another file than the registry's.
 lock: $(READY)  ## Resolve pyproject.toml anew into the lock file
+	@rm -f $(LOCK)  # a lock that is there would be preferred, and torch without +cpu brings CUDA
 	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --group dev --python-version 3.11 \
-		--generate-hashes --upgrade --no-header --no-annotate --no-emit-index-url \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url \
 		$(UV_WHEELS) --output-file $(LOCK)
 	$(BIN)/python infra/locks/unhash.py $(LOCK) torch
 	$(MAKE) setup
