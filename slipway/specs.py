@@ -23,7 +23,7 @@ from pydantic import (
 from slipway.artifacts import Digest, Value
 from slipway.errors import SourceNotFound, SpecError
 
-Framework = Literal["pytorch", "sklearn"]
+Framework = Literal["pytorch", "sklearn", "onnx"]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
@@ -109,7 +109,8 @@ class SourceSpec(Value):
     framework: Framework = Field(description="The framework that trained the model.")
     uri: str = Field(
         description="Path or file:// address of the model file: .pt2, .safetensors or .pt "
-        "(state dict, with a factory) for pytorch; .skops, or a trusted .joblib, for sklearn.",
+        "(state dict, with a factory) for pytorch; .skops, or a trusted .joblib, for sklearn; "
+        ".onnx, or a folder with model.onnx and its external data, for onnx.",
         examples=["model.pt2"],
     )
     factory: str | None = Field(
@@ -333,7 +334,11 @@ class ReleaseSpec(Value):
     outputs: tuple[str, ...] = Field(
         default=(), description="Names for the outputs, in the model's order."
     )
-    opset: Opset = Field(default=18, description="ONNX opset of the exported model.")
+    opset: Opset = Field(
+        default=18,
+        description="ONNX opset of the exported model; a source that is ONNX keeps its own unless "
+        "one is given.",
+    )
     data: DataSpec = Field(default_factory=DataSpec, description="Golden and labelled data.")
     metric: Metric | None = Field(
         default=None, description="The task metric, computed on the evaluation data."

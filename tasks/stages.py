@@ -32,6 +32,7 @@ RUNTIME = ("onnxruntime", "onnx", "numpy")
 FRAMEWORK_TOOLS = {
     "pytorch": ("torch", "onnxscript"),
     "sklearn": ("scikit-learn", "skl2onnx"),
+    "onnx": ("onnx", "onnxruntime"),
 }
 
 
@@ -53,7 +54,7 @@ def _export_reads(given: dict[str, Any]) -> object:
         "trusted": source.trusted,
         "inputs": spec.inputs,
         "outputs": spec.outputs,
-        "opset": spec.opset,
+        "opset": [spec.opset, "opset" in spec.model_fields_set],
         "labels": spec.data.labels,
         "tools": tool_versions(FRAMEWORK_TOOLS[source.framework]),
     }

@@ -4,13 +4,14 @@ Names of dimensions and outputs become those asked for; what carries paths of th
 and so would change the digest, is dropped. Weights are never touched.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import onnx
 
 from slipway.errors import ExportFailed
+from slipway.exporters.renaming import walk_graphs
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.providers.signature import model_inputs, model_outputs
 from slipway.reports import Finding, TensorInfo
@@ -30,7 +31,7 @@ def clean_model(model: onnx.ModelProto, *, dimensions: Mapping[str, str]) -> Non
     model.ir_version = min(model.ir_version, IR_VERSION)
     model.doc_string = ""
     del model.metadata_props[:]
-    for graph in _graphs(model.graph):
+    for graph in walk_graphs(model.graph):
         graph.doc_string = ""
         del graph.metadata_props[:]
         _clean_values(graph, dimensions)
@@ -103,16 +104,6 @@ def _check_dimensions(inputs: Sequence[TensorInfo], request: ExportRequest) -> N
 
 def _batch(arrays: Iterable[object]) -> int:
     return max((len(array) for array in arrays if getattr(array, "ndim", 0)), default=0)  # type: ignore[arg-type]
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-            for inner in attribute.graphs:
-                yield from _graphs(inner)
 
 
 def _clean_values(graph: onnx.GraphProto, dimensions: Mapping[str, str]) -> None:

@@ -55,6 +55,8 @@ def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) ->
         IntegrityError: when the source is not the bytes that `sha256` names.
     """
     work = workspace or Workspace()
+    if spec.source.framework == "onnx":
+        _refuse_hard_links(local_path(spec.source.uri))
     source = _ingest(work, spec.source.uri, "source.uri")
     if spec.source.digest is not None and spec.source.digest != source.digest:
         raise IntegrityError(
@@ -79,6 +81,16 @@ def factory_file(source: SourceSpec) -> str | None:
     """The factory's file, where it is a file and not an installed module."""
     file = (source.factory or "").rpartition(":")[0]
     return file if file.endswith(".py") else None
+
+
+def _refuse_hard_links(folder: Path) -> None:
+    """A folder from elsewhere may name any file of this machine as its weights."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.lstat().st_nlink > 1:
+            raise IntegrityError(
+                f"source.uri: {path.name} has {path.lstat().st_nlink} hard links, so that it may "
+                "be another file's content; copy the folder"
+            )
 
 
 def _ingest(work: Workspace, uri: str, entry: str) -> ArtifactRef:
@@ -109,6 +121,7 @@ def export_model(
                 inputs=spec.inputs,
                 outputs=spec.outputs,
                 opset=spec.opset,
+                keep_opset="opset" not in spec.model_fields_set,
                 golden_inputs=work.fetch_if(golden, "golden-inputs"),
                 sample_data=work.fetch_if(sample_data, "sample-data"),
                 labels=spec.data.labels,
