@@ -46,6 +46,20 @@ def clean_model(model: onnx.ModelProto, *, dimensions: Mapping[str, str]) -> Non
             del node.metadata_props[:]
 
 
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model; what is too much for a protobuf goes beside it, and leaves memory."""
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > EXTERNAL_DATA_BYTES:
+        onnx.save(
+            model,
+            path,
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=path.name + ".data",
+        )
+    else:
+        onnx.save(model, path)
+
+
 def finish_export(
     model_path: Path,
     golden: GoldenSet,
@@ -69,7 +83,7 @@ def finish_export(
             f"opset: {opset} in the spec"
         )
     inputs = model_inputs(model)
-    _check_dimensions(inputs, request)
+    check_dimensions(inputs, request)
     golden_path = scratch / "golden.npz"
     golden.save(golden_path)
     return ExportResult(
@@ -85,8 +99,12 @@ def finish_export(
     )
 
 
-def _check_dimensions(inputs: Sequence[TensorInfo], request: ExportRequest) -> None:
-    """A converter may drop a dynamic dimension without a word: hold the graph to the spec."""
+def check_dimensions(inputs: Sequence[TensorInfo], request: ExportRequest) -> None:
+    """A converter may drop a dynamic dimension without a word: hold the graph to the spec.
+
+    Raises:
+        ExportFailed: naming the input and the dimension.
+    """
     made = {tensor.name: tensor for tensor in inputs}
     for name, asked in request.inputs.items():
         if name not in made:

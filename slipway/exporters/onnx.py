@@ -5,31 +5,26 @@ The source's own answers come from onnxruntime on the file as it was given.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import onnx
-import onnx.inliner
-import onnx.version_converter
 
-from slipway.errors import CheckFailed, DataError, ExportFailed, SpecError, UnreadableModel
-from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES, IR_VERSION, clean_model, finish_export
+from slipway.errors import CheckFailed, DataError, ExportFailed, SpecError
+from slipway.exporters.cleaning import IR_VERSION, clean_model, finish_export, save_model
 from slipway.exporters.naming import output_names
 from slipway.exporters.onnx_files import (
     find_model,
     load_weights,
     read_model,
 )
+from slipway.exporters.opsets import convert_opset, opset_of
 from slipway.exporters.recording import golden_cases, golden_samples, record_golden, tool_versions
 from slipway.exporters.renaming import rename_outputs
-from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.providers.sessions import Session
 from slipway.providers.signature import model_inputs, model_outputs, read_graph
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array
 from slipway.validation.versions import MAX_IR_VERSION
-
-_DEFAULT: Final = frozenset({"", "ai.onnx"})
 
 
 def export(request: ExportRequest, scratch: Path) -> ExportResult:
@@ -61,67 +56,6 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         route="onnx" if wanted == given else f"onnx.version_converter {given} to {wanted}",
         tools=tool_versions("onnx", "onnxruntime"),
     )
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The opset of ONNX's own operators.
-
-    Raises:
-        UnreadableModel: when the model names none.
-    """
-    found = [entry.version for entry in model.opset_import if entry.domain in _DEFAULT]
-    if not found:
-        raise UnreadableModel("the model imports no opset of ai.onnx; is the file complete?")
-    return int(found[0])
-
-
-def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The model in another opset, weights in memory.
-
-    Raises:
-        ExportFailed: when onnx's converter does not know how, or loses an input or output.
-    """
-    given = opset_of(model)
-    way_out = f"set opset: {given} in the spec, or export the model again with opset {opset}"
-    if model.ByteSize() > EXTERNAL_DATA_BYTES:
-        raise ExportFailed(
-            f"the model is too large to be converted from opset {given} to {opset}: {way_out}"
-        )
-    try:
-        if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
-        converted = onnx.version_converter.convert_version(model, opset)
-    except Exception as error:  # the converter asserts and raises whatever its adapters do
-        raise ExportFailed(
-            f"onnx.version_converter does not get from opset {given} to {opset}: "
-            f"{first_lines(error)}; {way_out}"
-        ) from error
-    for before, after in (
-        (model_inputs(model), model_inputs(converted)),
-        (model_outputs(model), model_outputs(converted)),
-    ):
-        if [tensor.name for tensor in before] != [tensor.name for tensor in after]:
-            raise ExportFailed(
-                f"onnx.version_converter changes the model's inputs or outputs: {way_out}"
-            )
-    # It drops the opsets of further domains, and with them their operators' meaning.
-    known = {entry.domain for entry in converted.opset_import}
-    converted.opset_import.extend(e for e in model.opset_import if e.domain not in known | _DEFAULT)
-    return converted
-
-
-def save_model(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model; what is too much for a protobuf goes beside it, and leaves memory."""
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > EXTERNAL_DATA_BYTES:
-        onnx.save(
-            model,
-            path,
-            save_as_external_data=True,
-            all_tensors_to_one_file=True,
-            location=path.name + ".data",
-        )
-    else:
-        onnx.save(model, path)
 
 
 def _reference(source: Path, scratch: Path) -> Session:

@@ -71,7 +71,7 @@ def test_a_folder_with_external_data_becomes_one_file(source: Path, scratch: Pat
 def test_more_weights_than_a_protobuf_holds_stay_outside(
     source: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slipway.exporters.onnx.EXTERNAL_DATA_BYTES", 100)
+    monkeypatch.setattr("slipway.exporters.cleaning.EXTERNAL_DATA_BYTES", 100)
     model = trained_net()
     wide = np.eye(16, dtype=np.float32)  # large enough to be moved out
     model.graph.initializer.append(numpy_helper.from_array(wide, "wide"))
