@@ -23,7 +23,7 @@ from pydantic import (
 from slipway.artifacts import Digest, Value
 from slipway.errors import SourceNotFound, SpecError
 
-Framework = Literal["pytorch", "sklearn", "onnx"]
+Framework = Literal["pytorch", "sklearn", "onnx", "transformers"]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
@@ -110,7 +110,8 @@ class SourceSpec(Value):
     uri: str = Field(
         description="Path or file:// address of the model file: .pt2, .safetensors or .pt "
         "(state dict, with a factory) for pytorch; .skops, or a trusted .joblib, for sklearn; "
-        ".onnx, or a folder with model.onnx and its external data, for onnx.",
+        ".onnx, or a folder with model.onnx and its external data, for onnx; a folder "
+        "with config.json and safetensors for transformers.",
         examples=["model.pt2"],
     )
     factory: str | None = Field(

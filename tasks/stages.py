@@ -33,6 +33,7 @@ FRAMEWORK_TOOLS = {
     "pytorch": ("torch", "onnxscript"),
     "sklearn": ("scikit-learn", "skl2onnx"),
     "onnx": ("onnx", "onnxruntime"),
+    "transformers": ("transformers", "torch", "onnxscript"),
 }
 
 

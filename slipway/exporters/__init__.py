@@ -17,6 +17,7 @@ EXPORTERS: Final[dict[Framework, str]] = {
     "pytorch": "slipway.exporters.pytorch",
     "sklearn": "slipway.exporters.sklearn",
     "onnx": "slipway.exporters.onnx",
+    "transformers": "slipway.exporters.transformers",
 }
 
 
