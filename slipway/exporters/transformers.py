@@ -71,7 +71,11 @@ class _Callee(torch.nn.Module):
                 f"the source model does not run on golden inputs of shape {shapes}: "
                 f"{first_lines(error)}; give data.golden with inputs that it takes"
             ) from error
-        return {name: value for name, value in answers.items() if isinstance(value, torch.Tensor)}
+        return {
+            name: value
+            for name, value in answers.items()
+            if isinstance(value, torch.Tensor) and name != "encoder_last_hidden_state"
+        }
 
 
 def export(request: ExportRequest, scratch: Path) -> ExportResult:

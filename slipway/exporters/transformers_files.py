@@ -188,6 +188,6 @@ def _model_class(
 
 def _headless(config: PreTrainedConfig) -> str | None:
     mapping: Any = transformers.MODEL_MAPPING
-    found = mapping.get(type(config))
+    found = mapping.get(type(config), None)
     first = found[0] if isinstance(found, tuple) else found
     return getattr(first, "__name__", None)

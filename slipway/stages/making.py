@@ -7,6 +7,7 @@ from pydantic import Field
 
 from slipway.artifacts import OCTETS_MEDIA_TYPE, TREE_MEDIA_TYPE, ArtifactRef, Value
 from slipway.errors import IntegrityError, SourceNotFound
+from slipway.exporters.assets import source_assets
 from slipway.protocols import (
     AnyPrecisionSpec,
     ConvertRequest,
@@ -73,8 +74,16 @@ def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) ->
         if data.calibration
         else None,
         evaluation=_ingest(work, data.evaluation, "data.evaluation") if data.evaluation else None,
-        assets={Path(uri).name: _ingest(work, uri, "assets") for uri in spec.assets},
+        assets={
+            Path(uri).name: _ingest(work, uri, "assets")
+            for uri in (*_own_assets(spec.source), *spec.assets)
+        },
     )
+
+
+def _own_assets(source: SourceSpec) -> list[str]:
+    """What serving needs from the source's own folder; an asset of the spec's replaces it."""
+    return [str(path) for path in source_assets(source.framework, local_path(source.uri))]
 
 
 def factory_file(source: SourceSpec) -> str | None:
