@@ -23,7 +23,9 @@ Program = subprocess.Popen[bytes]
 
 def main() -> int:
     """Start what is missing, deploy, and wait."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Ctrl-C as well: a shell starts what it puts in the background with that ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     if home := os.environ.get("PREFECT_HOME"):
         Path(home).expanduser().mkdir(parents=True, exist_ok=True)
     running: list[Program] = []

@@ -46,7 +46,7 @@ def roberta() -> RobertaConfig:
 
 
 def vit() -> ViTConfig:
-    return ViTConfig(image_size=16, patch_size=4, num_labels=3, **_SIZE)
+    return ViTConfig(image_size=16, patch_size=4, **_SIZE)
 
 
 def t5() -> T5Config:

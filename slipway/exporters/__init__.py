@@ -2,7 +2,10 @@
 
 `export` is what the isolated child runs. Every exporter loads its source safely, records the golden
 set from the source itself, converts, and leaves a cleaned `model.onnx`. `recording` makes golden
-inputs, `cleaning` makes graphs the same whoever exported them.
+inputs, `naming` and `cleaning` make graphs the same whoever exported them.
+
+What a source file may hold is decided before it is loaded: `archives` looks at its members,
+`programs` at the text of a .pt2, and `pytorch_files` and `sklearn_files` load what is left.
 """
 
 import importlib

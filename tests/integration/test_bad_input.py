@@ -11,7 +11,7 @@ import pickle
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,10 @@ class Workplace:
         }
 
     def start(
-        self, *arguments: object, limit: Callable[[], None] | None = None, **variables: str
+        self,
+        *arguments: object,
+        limit: Callable[[], None] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run the program to its end."""
         return subprocess.run(
@@ -87,17 +90,20 @@ class Workplace:
             capture_output=True,
             text=True,
             cwd=self.root,
-            env={**self.environment, **variables},
+            env={**self.environment, **(variables or {})},
             timeout=120,
             preexec_fn=limit,
         )
 
     def refused(
-        self, *arguments: object, limit: Callable[[], None] | None = None, **variables: str
+        self,
+        *arguments: object,
+        limit: Callable[[], None] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> Answer:
         """Run with --json, and hold the refusal to what is promised of every one."""
         before = self.files()
-        done = self.start(*arguments, "--json", limit=limit, **variables)
+        done = self.start(*arguments, "--json", limit=limit, variables=variables)
         assert "Traceback" not in done.stderr, done.stderr
         answer = json.loads(done.stdout)
         assert answer["passed"] is False
@@ -215,7 +221,7 @@ DATA: dict[str, tuple[Callable[[Path], object], str]] = {
         "NaN or infinite, the first at",
     ),
     "infinity": (lambda p: np.savez(p, x=samples() / 0 * np.inf), "NaN or infinite"),
-    "truncated": (lambda p: (np.savez(p, x=samples()), truncate(p)), "is the file complete?"),
+    "truncated": (lambda p: half(p, samples()), "is the file complete?"),
     "a csv file": (lambda p: p.write_text("x,y\n1,2\n"), "neither npz, npy nor parquet"),
     "an empty file": (lambda p: p.write_bytes(b""), "neither npz, npy nor parquet"),
     "pickled objects": (
@@ -227,7 +233,8 @@ DATA: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-def truncate(path: Path) -> None:
+def half(path: Path, array: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    np.savez(path, x=array)
     path.write_bytes(path.read_bytes()[:700])
 
 
@@ -311,15 +318,15 @@ def test_a_wrong_spec_is_refused_before_anything_starts(
 def test_a_file_of_the_spec_that_is_missing_is_told_by_its_entry(
     torch_work: Workplace, entry: str
 ) -> None:
-    changes: dict[str, Any] = {
+    changed: dict[str, dict[str, Any]] = {
         "source": {"source": {"framework": "pytorch", "uri": "absent.pt2"}},
         "factory": {
             "source": {"framework": "pytorch", "uri": "model.pt", "factory": "absent.py:build"}
         },
         "golden": {"data": {"golden": "absent.npz"}},
         "asset": {"assets": ["absent.json"]},
-    }[entry]
-    answer = torch_work.refused("export", torch_work.spec(**changes), "--out", "out")
+    }
+    answer = torch_work.refused("export", torch_work.spec(**changed[entry]), "--out", "out")
     assert answer.kind == "SourceNotFound"
     assert "absent" in answer.message
     assert entry in answer.message
@@ -424,7 +431,7 @@ def test_a_factory_that_misbehaves_is_an_error_of_the_export_alone(
 ) -> None:
     code, variables, expected, message = FACTORIES[kind]
     (torch_work.root / "factory.py").write_text(code)
-    answer = torch_work.refused("export", torch_work.spec(), "--out", "out", **variables)
+    answer = torch_work.refused("export", torch_work.spec(), "--out", "out", variables=variables)
     assert answer.kind == expected
     assert message in answer.message
 
@@ -486,14 +493,18 @@ def test_a_full_disk_leaves_nothing_half_written(work: Workplace, name: str) -> 
     [("SLIPWAY_TIMEOUT_S", "soon"), ("SLIPWAY_MEMORY_LIMIT_BYTES", "1GB")],
 )
 def test_a_wrong_setting_is_named(work: Workplace, variable: str, value: str) -> None:
-    answer = work.refused("fp16", "model.onnx", "--out", "out.onnx", **{variable: value})
+    answer = work.refused("fp16", "model.onnx", "--out", "out.onnx", variables={variable: value})
     assert answer.kind == "RequestError"
     assert answer.message.startswith(f"{variable}: ")
 
 
 def test_a_memory_limit_below_what_python_needs_is_told_as_such(work: Workplace) -> None:
     answer = work.refused(
-        "fp16", "model.onnx", "--out", "out.onnx", SLIPWAY_MEMORY_LIMIT_BYTES=str(50 << 20)
+        "fp16",
+        "model.onnx",
+        "--out",
+        "out.onnx",
+        variables={"SLIPWAY_MEMORY_LIMIT_BYTES": str(50 << 20)},
     )
     assert answer.kind == "ChildOutOfMemory"
 
