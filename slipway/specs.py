@@ -24,7 +24,15 @@ from pydantic import (
 from slipway.artifacts import Digest, Value
 from slipway.errors import SourceNotFound, SpecError
 
-Framework = Literal["pytorch", "sklearn", "xgboost", "lightgbm", "catboost"]
+Framework = Literal[
+    "pytorch",
+    "sklearn",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "onnx",
+    "transformers",
+]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
@@ -367,7 +375,11 @@ class ReleaseSpec(Value):
     outputs: tuple[str, ...] = Field(
         default=(), description="Names for the outputs, in the model's order."
     )
-    opset: Opset = Field(default=18, description="ONNX opset of the exported model.")
+    opset: Opset = Field(
+        default=18,
+        description="ONNX opset of the exported model; a source that is ONNX keeps its own unless "
+        "one is given.",
+    )
     data: DataSpec = Field(default_factory=DataSpec, description="Golden and labelled data.")
     metric: Metric | None = Field(
         default=None, description="The task metric, computed on the evaluation data."

@@ -36,6 +36,8 @@ FRAMEWORK_TOOLS = {
     "xgboost": ("xgboost", "xgboost-cpu"),
     "lightgbm": ("lightgbm",),
     "catboost": ("catboost",),
+    "onnx": ("onnx", "onnxruntime"),
+    "transformers": ("transformers", "torch", "onnxscript"),
 }
 
 
@@ -65,7 +67,7 @@ def _export_reads(given: dict[str, Any]) -> object:
         "trusted": source.trusted,
         "inputs": spec.inputs,
         "outputs": spec.outputs,
-        "opset": spec.opset,
+        "opset": [spec.opset, "opset" in spec.model_fields_set],
         "labels": spec.data.labels,
         "tools": framework_tools(source.known_framework),
     }

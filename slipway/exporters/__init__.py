@@ -25,6 +25,8 @@ EXPORTERS: Final[dict[Framework, str]] = {
     "xgboost": "slipway.exporters.xgboost",
     "lightgbm": "slipway.exporters.lightgbm",
     "catboost": "slipway.exporters.catboost",
+    "onnx": "slipway.exporters.onnx",
+    "transformers": "slipway.exporters.transformers",
 }
 
 
