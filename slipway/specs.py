@@ -23,7 +23,7 @@ from pydantic import (
 from slipway.artifacts import Digest, Value
 from slipway.errors import SourceNotFound, SpecError
 
-Framework = Literal["pytorch", "sklearn"]
+Framework = Literal["pytorch", "sklearn", "keras"]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
@@ -109,7 +109,8 @@ class SourceSpec(Value):
     framework: Framework = Field(description="The framework that trained the model.")
     uri: str = Field(
         description="Path or file:// address of the model file: .pt2, .safetensors or .pt "
-        "(state dict, with a factory) for pytorch; .skops, or a trusted .joblib, for sklearn.",
+        "(state dict, with a factory) for pytorch; .skops, or a trusted .joblib, for sklearn; "
+        ".keras, or .weights.h5 with a factory, for keras.",
         examples=["model.pt2"],
     )
     factory: str | None = Field(
@@ -121,6 +122,12 @@ class SourceSpec(Value):
     )
     factory_arguments: dict[str, Any] = Field(
         default_factory=dict, description="Keyword arguments for the factory, as JSON."
+    )
+    inputs_as_nchw: tuple[str, ...] = Field(
+        default=(),
+        description="Inputs that the exported model takes as NCHW though the source takes NHWC, "
+        "for keras and tensorflow; the data is then NCHW as well.",
+        examples=[["image"]],
     )
     trusted: bool = Field(
         default=False,

@@ -32,6 +32,7 @@ RUNTIME = ("onnxruntime", "onnx", "numpy")
 FRAMEWORK_TOOLS = {
     "pytorch": ("torch", "onnxscript"),
     "sklearn": ("scikit-learn", "skl2onnx"),
+    "keras": ("keras", "tensorflow", "tf2onnx"),
 }
 
 
@@ -50,6 +51,7 @@ def _export_reads(given: dict[str, Any]) -> object:
         # The factory's file is among the references; its path must not decide anything.
         "factory": (source.factory or "").rpartition(":")[2 if given["factory"] else 0 :],
         "factory_arguments": source.factory_arguments,
+        "inputs_as_nchw": source.inputs_as_nchw,
         "trusted": source.trusted,
         "inputs": spec.inputs,
         "outputs": spec.outputs,

@@ -16,6 +16,7 @@ from slipway.specs import Framework
 EXPORTERS: Final[dict[Framework, str]] = {
     "pytorch": "slipway.exporters.pytorch",
     "sklearn": "slipway.exporters.sklearn",
+    "keras": "slipway.exporters.keras",
 }
 
 
