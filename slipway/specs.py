@@ -23,7 +23,7 @@ from pydantic import (
 from slipway.artifacts import Digest, Value
 from slipway.errors import SourceNotFound, SpecError
 
-Framework = Literal["pytorch", "sklearn", "keras"]
+Framework = Literal["pytorch", "sklearn", "keras", "tensorflow"]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
@@ -110,7 +110,7 @@ class SourceSpec(Value):
     uri: str = Field(
         description="Path or file:// address of the model file: .pt2, .safetensors or .pt "
         "(state dict, with a factory) for pytorch; .skops, or a trusted .joblib, for sklearn; "
-        ".keras, or .weights.h5 with a factory, for keras.",
+        ".keras, or .weights.h5 with a factory, for keras; a SavedModel's folder for tensorflow.",
         examples=["model.pt2"],
     )
     factory: str | None = Field(
@@ -137,13 +137,23 @@ class SourceSpec(Value):
     sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-fA-F]{64}$",
-        description="SHA-256 of the file, checked before it is opened.",
+        description="SHA-256 of the file, checked before it is opened; of its manifest for a "
+        "folder, as a refusal prints it.",
     )
 
     @property
     def digest(self) -> Digest | None:
         """The expected digest in our notation, where the spec gives one."""
         return f"sha256:{self.sha256.lower()}" if self.sha256 else None
+
+    @model_validator(mode="after")
+    def _layouts_are_tensorflows(self) -> Self:
+        if self.inputs_as_nchw and self.framework not in {"keras", "tensorflow"}:
+            raise ValueError(
+                f"inputs_as_nchw is for keras and tensorflow sources; a {self.framework} model "
+                "keeps the layout that it has"
+            )
+        return self
 
     @model_validator(mode="after")
     def _trust_names_its_bytes(self) -> Self:

@@ -33,6 +33,7 @@ FRAMEWORK_TOOLS = {
     "pytorch": ("torch", "onnxscript"),
     "sklearn": ("scikit-learn", "skl2onnx"),
     "keras": ("keras", "tensorflow", "tf2onnx"),
+    "tensorflow": ("tensorflow", "tf2onnx"),
 }
 
 

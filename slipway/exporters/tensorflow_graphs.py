@@ -121,11 +121,9 @@ def to_source_layout(sizes: Sequence[Any]) -> tuple[Any, ...]:
 
 def placeholder_names(function: Any) -> dict[str, str]:  # noqa: ANN401 - tf's ConcreteFunction
     """A function's own tensors by the names that its signature gives them."""
-    return {
-        tensor.op.node_def.attr["_user_specified_name"].s.decode(): tensor.name
-        for tensor in function.inputs
-        if tensor.dtype != tf.resource and "_user_specified_name" in tensor.op.node_def.attr
-    }
+    # Captured tensors come behind those of the signature.
+    keywords = function._arg_keywords  # noqa: SLF001 - nothing public says which tensor is which
+    return dict(zip(keywords, (tensor.name for tensor in function.inputs), strict=False))
 
 
 def result_names(function: Any) -> dict[str, str]:  # noqa: ANN401 - tf's ConcreteFunction

@@ -9,7 +9,8 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 
 @contextlib.contextmanager
@@ -50,4 +51,22 @@ logging.getLogger("tensorflow").setLevel(logging.CRITICAL)
 # the graph is looked at instead.
 logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
 
-__all__ = ["tf", "tf2onnx", "tf_loader"]
+__all__ = ["known_operators", "saved_model_message", "tf", "tf2onnx", "tf_loader"]
+
+
+@cache
+def known_operators() -> dict[str, bool]:
+    """Every operator of this TensorFlow, and whether it declares to have state."""
+    from tensorflow.core.framework.op_def_pb2 import OpList
+    from tensorflow.python.client import pywrap_tf_session
+
+    operators = OpList()
+    operators.ParseFromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+    return {operator.name: operator.is_stateful for operator in operators.op}
+
+
+def saved_model_message() -> Any:  # noqa: ANN401 - a protobuf message
+    """An empty message of what saved_model.pb holds."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    return SavedModel()

@@ -1,12 +1,15 @@
 """From what the spec names to ONNX models: fetch, export, convert."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 from pydantic import Field
 
 from slipway.artifacts import OCTETS_MEDIA_TYPE, TREE_MEDIA_TYPE, ArtifactRef, Value
-from slipway.errors import IntegrityError, SourceNotFound
+from slipway.errors import ChildOutOfMemory, IntegrityError, SourceNotFound
+from slipway.exporters import memory_advice
 from slipway.protocols import (
     AnyPrecisionSpec,
     ConvertRequest,
@@ -99,7 +102,7 @@ def export_model(
     sample_data: ArtifactRef | None = None,
 ) -> ExportReport:
     """Export the source in a child process and store the model with its golden set."""
-    with Workspace() as work:
+    with Workspace() as work, _memory_explained(spec.source, source):
         result = work.run(
             "slipway.exporters:export",
             ExportRequest(
@@ -123,6 +126,16 @@ def export_model(
             framework=spec.source.framework,
             **result.model_dump(exclude={"model", "golden"}),
         )
+
+
+@contextmanager
+def _memory_explained(asked: SourceSpec, source: ArtifactRef) -> Iterator[None]:
+    """Say how much the framework's converter is known to need when it ran out of memory."""
+    try:
+        yield
+    except ChildOutOfMemory as error:
+        advice = memory_advice(asked.framework, source.size_bytes)
+        raise ChildOutOfMemory(f"{error}{advice}") from error
 
 
 def convert_model(
