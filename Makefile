@@ -11,7 +11,7 @@ export DO_NOT_TRACK = 1
 # A folder of wheels named by PIP_FIND_LINKS is used; without one, torch's CPU build is asked for.
 UV_WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo serve test check lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ $(READY): $(LOCK) pyproject.toml
 demo: $(READY)  ## Train two models on real data and release them
 	@$(BIN)/python examples/demo.py
 
+serve: $(READY)  ## Prefect's UI with the release form, and a worker, until Ctrl-C
+	@$(BIN)/python deployments/serve.py
+
 test: $(READY)  ## Everything that CI runs: make check, then all tests
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n 2 --dist loadscope
@@ -38,6 +41,7 @@ check: $(READY)  ## ruff, mypy strict, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests benchmarks deployments infra
 	$(BIN)/lint-imports --no-cache
 
 # The lock holds versions and hashes and no addresses. torch stands in it without a hash, since its

@@ -29,6 +29,8 @@ from tasks.stages import (
 @flow(
     name="release",
     flow_run_name="release {spec.name}",
+    persist_result=False,
+    result_serializer="json",  # Prefect keeps refused parameters all the same, and in a pickle
     task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
 )
 def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
@@ -93,7 +95,7 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
     if evidence.passed:
         sealed = build_bundle(spec, materials, evidence)
         selftest_bundle(spec, sealed)
-        bundle = unpack_bundle(sealed)
+        bundle = unpack_bundle(spec, sealed)
         registered = register_release(spec, bundle, evidence)
     page = bundle.report if bundle else write_report(spec, materials, evidence)
     publish_pages(evidence, bundle, registered)

@@ -26,7 +26,11 @@ class Value(BaseModel):
     """A frozen value that refuses unknown fields: the base of all that crosses a boundary."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        serialize_by_alias=True,
+        allow_inf_nan=False,  # JSON has neither, and a digest must have no two ways to say them
     )
 
 

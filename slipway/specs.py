@@ -116,7 +116,7 @@ class SourceSpec(Value):
     factory: str | None = Field(
         default=None,
         description="What builds the module that a state dict is loaded into: "
-        "`package.module:callable`, or `file.py:callable` beside the spec. It is code, "
+        "`package.module:callable`, or `path/to/file.py:callable`. It is code, "
         "named by you, and runs isolated.",
         examples=["model.py:build"],
     )
@@ -337,15 +337,16 @@ class RegisterSpec(Value):
 class ReleaseSpec(Value):
     """One release: everything that decides it.
 
-    Paths are resolved against the spec's file by `load_spec`; elsewhere against the working
-    directory.
+    Relative paths start at the folder of the spec's file on the command line, and at the worker's
+    directory when a form was filled in.
     """
 
     name: Name = Field(description="Name of the release, used for folders and run names.")
     source: SourceSpec = Field(description="The trained model.")
     inputs: dict[str, TensorSpec] = Field(
         default_factory=dict,
-        description="The model's inputs, inferred where the framework knows them.",
+        description="The model's inputs, inferred where the framework knows them; for example "
+        '`{"image": {"dtype": "float32", "shape": ["batch", 3, 224, 224]}}`.',
     )
     outputs: tuple[str, ...] = Field(
         default=(), description="Names for the outputs, in the model's order."
@@ -409,6 +410,19 @@ class ReleaseSpec(Value):
             raise SpecError(f"{where}: " + "\n".join(_explain(error, cls))) from error
 
 
+class _SpecLoader(yaml.SafeLoader):
+    """Plain YAML, in which a key that is there twice is an error and not the last one's."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: ANN401 - yaml's node
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1 and key != "<<"), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice!r} is there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
 PATH_FIELDS = (
     ("source", "uri"),
     ("data", "golden"),
@@ -431,17 +445,22 @@ def load_spec(path: Path) -> ReleaseSpec:
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read as text: {error}") from error
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=_SpecLoader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         raise SpecError(f"{path} is not YAML: {error}") from error
     if isinstance(raw, dict) and isinstance(raw.get("precisions"), dict):
         # In YAML, `fp16:` with nothing behind it is an entry; in JSON, null is none.
         raw["precisions"] = {k: {} if v is None else v for k, v in raw["precisions"].items()}
-    return resolve_paths(ReleaseSpec.from_mapping(raw, where=str(path)), path.resolve().parent)
+    spec = ReleaseSpec.from_mapping(raw, where=str(path))
+    return resolve_paths(spec, path.resolve().parent, where=str(path))
 
 
-def resolve_paths(spec: ReleaseSpec, folder: Path) -> ReleaseSpec:
-    """A copy of the spec whose relative paths stand on a folder."""
+def resolve_paths(spec: ReleaseSpec, folder: Path, *, where: str = "spec") -> ReleaseSpec:
+    """A copy of the spec whose relative paths stand on a folder.
+
+    Raises:
+        SpecError: when two paths that must differ turn out to be one.
+    """
     raw = spec.model_dump(exclude_unset=True)
     for section, field in PATH_FIELDS:
         if raw.get(section, {}).get(field):
@@ -452,7 +471,7 @@ def resolve_paths(spec: ReleaseSpec, folder: Path) -> ReleaseSpec:
             raw["source"]["factory"] = f"{_resolve(file, folder)}:{name}"
     if raw.get("assets"):
         raw["assets"] = [_resolve(asset, folder) for asset in raw["assets"]]
-    return ReleaseSpec.model_validate(raw)
+    return ReleaseSpec.from_mapping(raw, where=where)
 
 
 def local_path(uri: str) -> Path:

@@ -197,7 +197,7 @@ def _selftest_reads(given: dict[str, Any]) -> object:
 
 @stage(
     name="self-test",
-    run_name="self-test {bundle.digest}",
+    run_name="self-test {spec.name}",
     code_version=1,
     reads=_selftest_reads,
     tools=RUNTIME,
@@ -207,8 +207,8 @@ def selftest_bundle(spec: ReleaseSpec, bundle: SealedBundle) -> SelftestReport:
     return releasing.selftest_sealed(spec, bundle)
 
 
-@stage(name="unpack", run_name="unpack {bundle.digest}")
-def unpack_bundle(bundle: SealedBundle) -> BundleReport:
+@stage(name="unpack", run_name="unpack {spec.name}")
+def unpack_bundle(spec: ReleaseSpec, bundle: SealedBundle) -> BundleReport:  # noqa: ARG001 - names the run
     """The bundle as a verified folder on this machine."""
     return releasing.unpack_bundle(bundle)
 

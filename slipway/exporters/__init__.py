@@ -2,7 +2,11 @@
 
 `export` is what the isolated child runs. Every exporter loads its source safely, records the golden
 set from the source itself, converts, and leaves a cleaned `model.onnx`. `recording` makes golden
-inputs, `cleaning` makes graphs the same whoever exported them.
+inputs, `naming` and `cleaning` make graphs the same whoever exported them.
+
+What a source file may hold is decided before it is loaded: `archives` looks at its members,
+`programs` at the text of a .pt2, and `pytorch_files` and `sklearn_files` load what is left;
+`keras_files` and `saved_models` do both for TensorFlow's formats.
 """
 
 import importlib
@@ -19,7 +23,6 @@ EXPORTERS: Final[dict[Framework, str]] = {
     "keras": "slipway.exporters.keras",
     "tensorflow": "slipway.exporters.tensorflow",
 }
-
 
 # Peak memory of the converter, as a multiple of the model's size, where it is far from the usual.
 MEMORY_FACTORS: Final[dict[Framework, tuple[int, int]]] = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import onnx
+import onnx.helper
 
 from slipway.errors import ExportFailed
 from slipway.protocols import ExportRequest, ExportResult
@@ -21,7 +22,7 @@ EXTERNAL_DATA_BYTES: Final = 1_500_000_000  # a protobuf ends at 2 GB
 
 
 def clean_model(model: onnx.ModelProto, *, dimensions: Mapping[str, str]) -> None:
-    """Rename symbolic dimensions, drop doc strings, metadata and redundant value infos; in place.
+    """Rename symbolic dimensions, sort opsets, drop doc strings and metadata; in place.
 
     Args:
         model: The model; external data may stay unloaded.
@@ -30,6 +31,7 @@ def clean_model(model: onnx.ModelProto, *, dimensions: Mapping[str, str]) -> Non
     model.ir_version = min(model.ir_version, IR_VERSION)
     model.doc_string = ""
     del model.metadata_props[:]
+    _sort_opsets(model)
     for graph in _graphs(model.graph):
         graph.doc_string = ""
         del graph.metadata_props[:]
@@ -43,6 +45,13 @@ def clean_model(model: onnx.ModelProto, *, dimensions: Mapping[str, str]) -> Non
         for node in function.node:
             node.doc_string = ""
             del node.metadata_props[:]
+
+
+def _sort_opsets(model: onnx.ModelProto) -> None:
+    """skl2onnx writes them in the order of a set, which differs from process to process."""
+    versions = sorted({(entry.domain, entry.version) for entry in model.opset_import})
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in versions)
 
 
 def finish_export(

@@ -20,6 +20,8 @@ def build_from_factory(request: ExportRequest) -> Any:  # noqa: ANN401 - whateve
     factory = _find(request)
     try:
         return factory(**request.source.factory_arguments)
+    except MemoryError:
+        raise  # the limit's doing, and told as such
     except Exception as error:
         raise ExportFailed(
             f"the factory {request.source.factory} raised {type(error).__name__}: {error}"

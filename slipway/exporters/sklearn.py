@@ -179,6 +179,7 @@ def _convert(source: Source, request: ExportRequest) -> onnx.ModelProto:
         ) from error
     _pin_opset(model, request.opset)
     _rename_outputs(model, source.outputs)
+    _rename_inputs(model, [tensor.name for tensor in source.inputs])
     clean_model(model, dimensions={})
     _name_batch(model)
     return model
@@ -229,13 +230,20 @@ def _rename_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     for value, name in zip(kept, names, strict=True):
         if value.name == name:
             continue
-        taken = {n for node in graph.node for n in (*node.input, *node.output)}
-        if name in taken:
-            _rename(graph, name, f"{name}_inner")
+        _rename(graph, name, f"{name}_inner")
         _rename(graph, value.name, name)
         value.name = name
     del graph.output[:]
     graph.output.extend(kept)
+
+
+def _rename_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Give inputs their names back: skl2onnx calls one `label1` where its output is `label`."""
+    for value, name in zip(model.graph.input, names, strict=True):
+        if value.name != name:
+            _rename(model.graph, name, f"{name}_inner")
+            _rename(model.graph, value.name, name)
+            value.name = name
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:

@@ -5,6 +5,7 @@ read and a descriptor for the answer. Only functions inside `slipway` are called
 the type that they declare.
 """
 
+import errno
 import gc
 import importlib
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from slipway.isolation import sandbox
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OUT_OF_MEMORY_SIGNS = ("allocate memory", "bad_alloc", "Unable to allocate", "out of memory")
 
 
@@ -75,7 +77,7 @@ def _work(
 
 def _call(name: str, request: str, scratch: Path) -> dict[str, typing.Any]:
     """Call `module:function` and put its result, or its error, into an answer."""
-    from slipway.errors import SlipwayError
+    from slipway.errors import SlipwayError, os_failure
 
     try:
         function = _find(name)
@@ -84,19 +86,24 @@ def _call(name: str, request: str, scratch: Path) -> dict[str, typing.Any]:
         return {"result": result.model_dump_json()}
     except SlipwayError as error:
         return {"error": {"type": type(error).__name__, "message": str(error)}}
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            return _unforeseen(error)
+        failure = os_failure(error, f"writing {error.filename or scratch}")
+        return {"error": {"type": type(failure).__name__, "message": str(failure)}}
     except MemoryError as error:
         return {"error": {"type": "ChildOutOfMemory", "message": str(error)}}
     except Exception as error:  # noqa: BLE001 - whatever a converter raises becomes an answer
-        import traceback
+        return _unforeseen(error)
 
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}"
-        kind = (
-            "ChildOutOfMemory"
-            if any(sign in message for sign in _OUT_OF_MEMORY_SIGNS)
-            else "unexpected"
-        )
-        return {"error": {"type": kind, "message": message}}
+
+def _unforeseen(error: Exception) -> dict[str, typing.Any]:
+    import traceback
+
+    traceback.print_exception(error)
+    message = f"{type(error).__name__}: {error}"
+    memory = any(sign in message for sign in _OUT_OF_MEMORY_SIGNS)
+    return {"error": {"type": "ChildOutOfMemory" if memory else "unexpected", "message": message}}
 
 
 def _find(name: str) -> typing.Callable[..., typing.Any]:

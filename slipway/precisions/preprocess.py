@@ -39,7 +39,8 @@ def preprocess(model: onnx.ModelProto, work: Path) -> Path:
         except PrecisionFailed as error:
             logger.info("symbolic shape inference is left out: %s", error)
         else:
-            return work / "symbolic.onnx"
+            prepared = work / "symbolic.onnx"
+    _flatten_biases(prepared)
     return prepared
 
 
@@ -61,6 +62,34 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
             ) from error
     graphs.tidy(model)
     return model
+
+
+def _flatten_biases(path: Path) -> None:
+    """Give Gemm biases of shape (1, N) the equal shape (N,), in the file.
+
+    skl2onnx's MatMul and Add become such a Gemm. onnxruntime 1.31 takes a row for a bias's element
+    when it adjusts weight scales per channel, and fails: "The truth value of an array with more
+    than one element is ambiguous".
+    """
+    model = onnx.load(path, load_external_data=False)
+    biases: set[str] = set()
+    others: set[str] = set()
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            (biases if (node.op_type, place) == ("Gemm", 2) else others).add(name)
+    rows = [t for t in model.graph.initializer if t.name in biases - others and _is_row(t)]
+    for tensor in rows:
+        del tensor.dims[0]
+    if rows:
+        kept = [value for value in model.graph.value_info if value.name not in biases]
+        del model.graph.value_info[:]
+        model.graph.value_info.extend(kept)
+        onnx.save(model, path)
+
+
+def _is_row(tensor: onnx.TensorProto) -> bool:
+    rank, first = len(tensor.dims), next(iter(tensor.dims), 0)
+    return rank == 2 and first == 1  # noqa: PLR2004 - a matrix of one row
 
 
 def _prepare(source: Path, target: Path, *, symbolic: bool) -> None:

@@ -37,7 +37,10 @@ def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = No
 
 
 def variants_table(evidence: Evidence) -> list[dict[str, str]]:
-    """One row of plain text per variant and measurement, for a table that renders no markup."""
+    """One row of plain text per variant and measurement, for a table that renders no markup.
+
+    What decides comes first: a page of Prefect or MLflow shows six or seven columns at a time.
+    """
     several = cells.several_batch_sizes(evidence)
     providers = cells.several_providers(evidence)
     return [
@@ -54,8 +57,8 @@ def _row(
         "variant": variant.precision,
         "status": f"{variant.status} (required)" if variant.required else variant.status,
         "size": fmt.size(variant.model.size_bytes if variant.model else None),
-        "parity": cells.parity_cell(variant),
         "metric": cells.metric_cell(variant),
+        "verdict": cells.speed(benchmark) if benchmark else "not benchmarked",
     }
     if provider:
         row["provider"] = benchmark.provider if benchmark else fmt.DASH
@@ -64,7 +67,7 @@ def _row(
     for name in cells.PERCENTILES:
         row[name] = cells.latency(benchmark, name) if benchmark else fmt.DASH
     row["latency / fp32"] = cells.ratio(benchmark) if benchmark else fmt.DASH
-    row["verdict"] = cells.speed(benchmark) if benchmark else "not benchmarked"
+    row["parity"] = cells.parity_cell(variant)
     return row
 
 
@@ -79,7 +82,7 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     if not rows:
         return ""
     header = list(rows[0])
-    left = {"variant", "status", "verdict", "provider"}
+    left = {"variant", "status", "verdict", "provider", "parity"}
     lines = [
         header,
         [":---" if name in left else "---:" for name in header],

@@ -183,7 +183,7 @@ def _gain_sentence(
     if row and latency:
         batch = f" with batch size {row.batch_size}" if several else ""
         compared = "as fast as" if row.verdict == "no difference" else f"{latency} than"
-        parts = [f"is {compared} fp32 at p50{batch}", metric, size]
+        parts = [f"is {compared} fp32, query for query{batch}", metric, size]
     else:
         parts = ["is selected", metric, size]
     return f"{precision} {', '.join(part for part in parts if part)}."

@@ -48,19 +48,25 @@ def _cast(tensor: TensorInfo, array: Array) -> Array:
         return array
     if array.dtype.kind not in "biuf" or (target.kind in "iub" and array.dtype.kind == "f"):
         raise DataError(f"{tensor.name} holds {array.dtype}, the model takes {tensor.dtype}")
-    if array.size:
-        _check_range(tensor.name, array, target)
+    _check_range(tensor.name, array, target)
     return array.astype(target)
 
 
 def _check_range(name: str, array: Array, target: np.dtype[Any]) -> None:
     """Refuse numbers that the target type would wrap, flatten or make infinite."""
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    if not finite.size:
+        return
+    # As Python's numbers, which compare exactly whatever the types.
+    smallest, largest = finite.min().item(), finite.max().item()
+    low, high = _limits(target)
+    if smallest < low or largest > high:
+        raise DataError(f"{name} holds values outside {target} ({smallest} to {largest})")
+
+
+def _limits(target: np.dtype[Any]) -> tuple[float, float]:
     if target.kind == "f":
-        finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
-        low, high = -float(np.finfo(target).max), float(np.finfo(target).max)
-    elif target.kind == "b":
-        finite, low, high = array, 0, 1
-    else:
-        finite, low, high = array, np.iinfo(target).min, np.iinfo(target).max
-    if finite.size and (finite.min() < low or finite.max() > high):
-        raise DataError(f"{name} holds values outside {target} ({finite.min()} to {finite.max()})")
+        return float(np.finfo(target).min), float(np.finfo(target).max)
+    if target.kind == "b":
+        return 0, 1
+    return int(np.iinfo(target).min), int(np.iinfo(target).max)

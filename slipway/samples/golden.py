@@ -59,4 +59,5 @@ class GoldenSet:
             (inputs if role == "inputs" else outputs)[name] = array
         if not cases or any(not inputs or not outputs for inputs, outputs in cases.values()):
             raise DataError(f"{path.name} holds a case without inputs or without outputs")
-        return cls(tuple(GoldenCase(*cases[index]) for index in sorted(cases)))
+        in_order = sorted(cases, key=lambda index: (len(index), index))
+        return cls(tuple(GoldenCase(*cases[index]) for index in in_order))

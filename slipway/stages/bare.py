@@ -1,6 +1,5 @@
 """The same work on bare files, for the command line: no store, no cache, no orchestrator."""
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from slipway.protocols import (
 from slipway.reports import CheckReport, ParityReport, SelftestReport
 from slipway.settings import Settings
 from slipway.specs import BenchmarkSpec, Precision, Tolerance
-from slipway.stages.workspace import EXTERNAL_DATA_SUFFIX
+from slipway.stages.delivery import deliver_model
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -93,7 +92,7 @@ def convert_file(
         )
         if result.model is None or result.status != "passed":
             raise PrecisionFailed(f"{model.name} to {precision}: {result.reason}")
-        _deliver(result.model, out)
+        deliver_model(result.model, out)
     return ConvertedFile(
         **result.model_dump(exclude={"model"}),
         model=out,
@@ -182,22 +181,3 @@ def _labels(models: Sequence[Path]) -> list[str]:
     if len(set(labels)) != len(labels):
         raise RequestError("the same file is named twice; compare a model with another one")
     return labels
-
-
-def _deliver(made: Path, out: Path) -> None:
-    """Move a model beside its place, then rename: external data first, the model last."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    data = made.with_name(made.name + EXTERNAL_DATA_SUFFIX)
-    if data.exists():
-        # The model names its data file, so that name is kept.
-        _move(data, out.with_name(data.name))
-    _move(made, out)
-
-
-def _move(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.partial")
-    try:
-        shutil.copyfile(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

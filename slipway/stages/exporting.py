@@ -1,11 +1,11 @@
 """`slipway export`: a model and its golden set in a folder, with parity, and nothing else."""
 
-import shutil
 from pathlib import Path
 
 from slipway.artifacts import Value
 from slipway.reports import ParityReport, TensorInfo
 from slipway.specs import ReleaseSpec
+from slipway.stages.delivery import deliver_file
 from slipway.stages.making import export_model, fetch_materials
 from slipway.stages.proving import validate_model
 from slipway.stages.workspace import Workspace
@@ -44,8 +44,8 @@ def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
     with Workspace() as work:
         out.mkdir(parents=True, exist_ok=True)
         for file in sorted(work.fetch_model(exported.model, "model").parent.iterdir()):
-            _place(file, out / file.name)
-        _place(work.fetch(exported.golden, "golden.npz"), out / "golden.npz")
+            deliver_file(file, out / file.name)
+        deliver_file(work.fetch(exported.golden, "golden.npz"), out / "golden.npz")
     return ExportedFolder(
         passed=validation.passed,
         model=out / "model.onnx",
@@ -57,12 +57,3 @@ def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
         parity=validation.parity,
         diagnosis=validation.reason or "every output agrees with the source model",
     )
-
-
-def _place(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.partial")
-    try:
-        shutil.copyfile(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

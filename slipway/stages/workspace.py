@@ -1,7 +1,10 @@
 """A temporary folder for one stage: verified inputs beside a scratch folder for its child."""
 
+import fcntl
+import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -24,6 +27,9 @@ from slipway.stores.trees import fetch, put_tree
 Result = TypeVar("Result", bound=BaseModel)
 
 EXTERNAL_DATA_SUFFIX = ".data"
+PREFIX = "slipway-stage-"
+SETTLED_S = 60.0
+"""A folder younger than this may not have its lock yet."""
 # Light and without threads: what every child that touches an ONNX model imports.
 PRELOAD = (
     *("onnx.checker", "onnx.shape_inference", "onnx.numpy_helper", "onnx.helper"),
@@ -35,16 +41,21 @@ class Workspace:
     """Use as a context manager; the folder goes when it ends, whatever happened.
 
     What a stage keeps is in the store before its reference is returned, so a reference never
-    points at something half-written.
+    points at something half-written. A process that is killed cannot clean up: its folder loses its
+    lock, and the next workspace on the machine removes it.
     """
 
     def __init__(self, settings: Settings | None = None, store: Store | None = None) -> None:
         self.settings = settings or Settings()
         self.store = store or open_store(self.settings.store_uri)
         self._folder = Path()
+        self._lock = -1
 
     def __enter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix="slipway-"))
+        remove_abandoned(Path(tempfile.gettempdir()))
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.scratch.mkdir()
         return self
 
@@ -55,6 +66,7 @@ class Workspace:
         trace: TracebackType | None,
     ) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
 
     @property
     def scratch(self) -> Path:
@@ -124,3 +136,22 @@ class Workspace:
         path.rename(folder / "model.onnx")
         data.rename(folder / data.name)
         return put_tree(self.store, folder, media_type=TREE_MEDIA_TYPE)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove this user's workspaces whose processes are gone: nobody holds their locks."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # another user's, a link, or gone meanwhile
+            continue
+        try:
+            about = os.fstat(descriptor)
+            if about.st_uid != os.getuid() or time.time() - about.st_mtime < SETTLED_S:
+                continue
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # locked: its process is at work
+            continue
+        finally:
+            os.close(descriptor)

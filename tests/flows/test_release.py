@@ -91,7 +91,6 @@ def test_the_same_again_takes_all_from_the_cache_and_makes_no_version(
 
 
 def test_every_run_has_a_name_that_says_what_it_did(first: Ran) -> None:
-    sealed = bundle_of(first).digest
     runs = first.task_runs(15)
     assert {run.name for run in runs} == {
         "fetch tiny",
@@ -100,8 +99,8 @@ def test_every_run_has_a_name_that_says_what_it_did(first: Ran) -> None:
         *(f"validate tiny {precision}" for precision in PRECISIONS),
         "benchmark tiny on cpu",
         "bundle tiny",
-        f"self-test {sealed}",
-        f"unpack {sealed}",
+        "self-test tiny",
+        "unpack tiny",
         "register tiny",
     }
     assert all(run.state is not None and run.state.is_completed() for run in runs)

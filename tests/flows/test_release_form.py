@@ -26,7 +26,9 @@ def test_the_form_is_what_it_was(form: dict[str, Any]) -> None:
 def fields(form: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for place, schema in [("release", form), *form["definitions"].items()]:
         for name, field in schema.get("properties", {}).items():
-            yield f"{place}.{name}", field
+            # A field that means just what its box means says it there.
+            box = form["definitions"].get(field.get("$ref", "").rpartition("/")[2], {})
+            yield f"{place}.{name}", {**box, **field}
 
 
 def test_every_field_says_what_it_means(form: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ def test_all_is_kept_at_a_hundred_percent(values: Array) -> None:
     assert (low, high) == pytest.approx((values.min(), values.max()), rel=1e-6, abs=1e-9)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(FLOATS, st.integers(0, 2**32 - 1), st.integers(1, 50))
 def test_order_and_batching_do_not_matter(values: Array, seed: int, size: int) -> None:
     shuffled = np.random.default_rng(seed).permutation(values)

@@ -326,3 +326,36 @@ def test_nothing_is_left_behind_when_the_quantizer_fails(
     assert result.status == "failed"
     assert "inner trouble" in (result.reason or "")
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+ROW_BIAS = """
+<ir_version: 10, opset_import: ["" : 18]>
+g (float[batch, 16] x) => (float[batch, 4] y) {
+    h = MatMul (x, first)
+    a = Add (h, row)
+    r = Relu (a)
+    y = MatMul (r, second)
+}
+"""
+
+
+def test_a_bias_that_is_a_row_is_quantized_like_any_other(tmp_path: Path) -> None:
+    # onnxruntime's own quantizer fails on it, and skl2onnx writes every network so.
+    model = tiny_models.with_weights(
+        ROW_BIAS, {"first": (16, 32), "row": (1, 32), "second": (32, 4)}
+    )
+    data = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
+    save_npz(tmp_path / "calibration.npz", {"x": data})
+    request = ConvertRequest(
+        precision="int8-static",
+        model=tiny_models.save(model, tmp_path),
+        options=Int8StaticSpec(),
+        calibration=tmp_path / "calibration.npz",
+    )
+    (tmp_path / "scratch").mkdir()
+    made = convert(request, tmp_path / "scratch")
+    assert made.model is not None, made.reason
+    feeds = {"x": data}
+    expected = Session(request.model).run(feeds)["y"]
+    actual = Session(made.model).run(feeds)["y"]
+    assert np.linalg.norm(actual - expected) < 0.05 * np.linalg.norm(expected)

@@ -29,7 +29,7 @@ def cells(markdown: str) -> list[list[str]]:
 def test_the_verdict_the_selection_and_the_table_are_there(passed_cnn: Evidence) -> None:
     markdown = summary_markdown(passed_cnn)
     assert markdown.startswith("## digits-cnn: passed\n\nAll 4 variants passed every check.\n")
-    assert f"int8-static is 1.8{fmt.TIMES} faster than fp32 at p50" in markdown
+    assert f"int8-static is 1.8{fmt.TIMES} faster than fp32, query for query" in markdown
     assert "onnxruntime 1.31.1; intervals of 95 % confidence." in markdown
 
 

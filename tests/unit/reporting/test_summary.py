@@ -19,7 +19,7 @@ def only_sentence(evidence: Evidence) -> str:
 
 def test_the_selected_variant_is_told_with_what_it_gains(passed_cnn: Evidence) -> None:
     assert only_sentence(passed_cnn) == (
-        f"int8-static is 1.8{fmt.TIMES} faster than fp32 at p50 with batch size 1, "
+        f"int8-static is 1.8{fmt.TIMES} faster than fp32, query for query with batch size 1, "
         f"accuracy {fmt.MINUS}0.1 points, 3.6{fmt.TIMES} smaller."
     )
 
@@ -40,7 +40,7 @@ def test_a_selected_variant_without_benchmark_claims_no_speed(passed_cnn: Eviden
 
 def test_a_variant_that_is_neither_faster_nor_slower_is_as_fast(passed_cnn: Evidence) -> None:
     chosen = passed_cnn.model_copy(update={"selected": {"cpu": "int8-dynamic"}})
-    assert only_sentence(chosen).startswith("int8-dynamic is as fast as fp32 at p50")
+    assert only_sentence(chosen).startswith("int8-dynamic is as fast as fp32, query for query")
 
 
 def test_a_slower_variant_is_called_slower_by_its_ratio(passed_cnn: Evidence) -> None:
