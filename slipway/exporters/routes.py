@@ -50,7 +50,7 @@ def choose_route(routes: Sequence[Route], golden: GoldenSet, path: Path) -> Chos
     Raises:
         ExportFailed: when no route gives a model that runs, with each one's reason.
     """
-    failures: list[str] = []
+    failures: dict[str, list[str]] = {}
     nearest: tuple[float, Route, onnx.ModelProto] | None = None
     for route in routes:
         try:
@@ -58,7 +58,7 @@ def choose_route(routes: Sequence[Route], golden: GoldenSet, path: Path) -> Chos
             _save(model, path)
             error = _worst_error(path, golden)
         except (ExportFailed, CheckFailed) as failure:
-            failures.append(f"{route.name}: {failure}")
+            failures.setdefault(str(failure), []).append(route.name)
             continue
         if error <= 1:
             return Chosen(route.name, path)
@@ -66,7 +66,8 @@ def choose_route(routes: Sequence[Route], golden: GoldenSet, path: Path) -> Chos
             nearest = (error, route, model)
     if nearest is None:
         path.unlink(missing_ok=True)
-        raise ExportFailed("; ".join(dict.fromkeys(failures)))
+        reasons = [f"{' and '.join(names)}: {reason}" for reason, names in failures.items()]
+        raise ExportFailed("; ".join(reasons))
     error, route, model = nearest
     _save(model, path)
     message = (

@@ -4,8 +4,9 @@ tf2onnx 1.17 returns graphs that hold TensorFlow's own operators, or constants t
 and calls that a success: here such a graph is repaired, or refused by name.
 """
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ DTYPES: Final[dict[str, DType]] = {
     "bool": "bool",
     "string": "string",
 }
+_MUST_COMPILE: Final = "_XlaMustCompile"
 _IMAGE_RANK: Final = 4
 _TO_NCHW: Final = (0, 3, 1, 2)
 
@@ -157,7 +159,7 @@ def convert_function(
     names = {tensor: name for name, tensor in {**input_tensors, **output_tensors}.items()}
     tf2onnx.utils.INTERNAL_NAME = 1  # its names count on over all graphs of a process
     try:
-        with warnings.catch_warnings(), tf.device("/cpu:0"):
+        with warnings.catch_warnings(), tf.device("/cpu:0"), _functions_inlined():
             warnings.simplefilter("ignore")
             frozen, tables = tf_loader.from_trackable(
                 keeper,
@@ -180,6 +182,31 @@ def convert_function(
     except Exception as error:
         raise ExportFailed(f"tf2onnx does not convert the model: {first_lines(error)}") from error
     return _finish(model, interface, opset)
+
+
+@contextlib.contextmanager
+def _functions_inlined() -> Iterator[None]:
+    """Let TensorFlow inline functions that are marked for XLA.
+
+    Keras 3.15 compiles grouped convolutions so, since TensorFlow's CPU kernels have none; the call
+    would stay in the graph as one operator, StatefulPartitionedCall, and ONNX needs no XLA.
+    """
+    original = tf_loader.tf_optimize
+
+    def optimize(inputs: list[str], outputs: list[str], graph: Any) -> Any:  # noqa: ANN401
+        for function in graph.library.function:
+            if function.attr.pop(_MUST_COMPILE, None) is not None:
+                function.attr.pop("_noinline", None)
+        for nodes in (graph.node, *(f.node_def for f in graph.library.function)):
+            for node in nodes:
+                node.attr.pop(_MUST_COMPILE, None)
+        return original(inputs, outputs, graph)
+
+    tf_loader.tf_optimize = optimize
+    try:
+        yield
+    finally:
+        tf_loader.tf_optimize = original
 
 
 def _finish(model: onnx.ModelProto, interface: Interface, opset: int) -> onnx.ModelProto:

@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from slipway.samples.arrays import Array
+
 CAST_LIKE_OPSET: Final = 15
 
 Repair = Callable[[onnx.NodeProto, int], list[onnx.NodeProto]]
@@ -54,14 +56,37 @@ def _exp_minus_one(node: onnx.NodeProto, opset: int) -> list[onnx.NodeProto]:
     ]
 
 
+def _count_boundaries(node: onnx.NodeProto, _: int) -> list[onnx.NodeProto]:
+    """Bucketize(x): how many boundaries are at or below x, as Keras's Discretization counts."""
+    found = next(a for a in node.attribute if a.name == "boundaries")
+    boundaries = np.array(list(found.floats), np.float32)
+    names = [_inner(node, part) for part in ("float", "last", "column", "edges", "below", "count")]
+    floats, last, column, edges, below, count = names
+    return [
+        helper.make_node("Cast", [node.input[0]], [floats], name=floats, to=onnx.TensorProto.FLOAT),
+        _constant(last, np.array([-1])),
+        helper.make_node("Unsqueeze", [floats, last], [column], name=column),
+        _constant(edges, boundaries),
+        helper.make_node("GreaterOrEqual", [column, edges], [below], name=below),
+        helper.make_node("Cast", [below], [count], name=count, to=onnx.TensorProto.INT32),
+        helper.make_node("ReduceSum", [count, last], [node.output[0]], name=node.name, keepdims=0),
+    ]
+
+
+def _constant(name: str, values: Array) -> onnx.NodeProto:
+    return helper.make_node(
+        "Constant", [], [name], name=name, value=numpy_helper.from_array(values)
+    )
+
+
 def _one_like(value: str, one: str, opset: int) -> list[onnx.NodeProto]:
     """A one of a value's own type; before CastLike, of float32."""
-    constant = numpy_helper.from_array(np.ones((), np.float32))
+    constant = np.ones((), np.float32)
     if opset < CAST_LIKE_OPSET:
-        return [helper.make_node("Constant", [], [one], name=one, value=constant)]
+        return [_constant(one, constant)]
     plain = f"{one}_float32"
     return [
-        helper.make_node("Constant", [], [plain], name=plain, value=constant),
+        _constant(plain, constant),
         helper.make_node("CastLike", [plain, value], [one], name=one),
     ]
 
@@ -73,4 +98,5 @@ def _inner(node: onnx.NodeProto, part: str) -> str:
 REPAIRS: Final[dict[str, Repair]] = {
     "Erfc": _one_minus_erf,
     "Expm1": _exp_minus_one,
+    "Bucketize": _count_boundaries,
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from slipway.errors import DataError, RequestError, SpecError, UnreadableModel, UntrustedSource
@@ -198,6 +199,30 @@ def test_an_adapted_normalization_is_a_constant_and_no_input(tmp_path: Path) -> 
     result = run(keras_models.save(model, tmp_path / "model.keras"), tmp_path)
     assert [tensor.name for tensor in result.inputs] == ["x"]
     assert agrees(result)
+
+
+@pytest.mark.parametrize("layer", ["Conv1D", "Conv2D"])
+def test_grouped_convolutions_are_convolutions(layer: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    shape = (8, 4) if layer == "Conv1D" else (8, 6, 4)
+    grouped = getattr(keras.layers, layer)(6, 3, groups=2)
+    model = keras.Sequential([keras.Input(shape, name="x"), grouped])
+    result = run(keras_models.save(model, tmp_path / "model.keras"), tmp_path)
+    assert "Conv" in {node.op_type for node in onnx.load(result.model).graph.node}
+    assert agrees(result)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_buckets_are_counted_with_their_edges(dtype: str, tmp_path: Path) -> None:
+    buckets = keras.layers.Discretization([-1.0, 0.0, 2.0])
+    model = keras.Sequential([keras.Input((3,), dtype=dtype, name="x"), buckets])
+    path = keras_models.save(model, tmp_path / "model.keras")
+    golden = tmp_path / "golden.npz"
+    np.savez(golden, x=np.array([[-2, -1, 0], [1, 2, 3], [-1, 0, 2]], dtype))
+    result = run(path, tmp_path, {"golden_inputs": golden})
+    assert agrees(result)
+    case = GoldenSet.load(result.golden).cases[-1]
+    np.testing.assert_array_equal(case.outputs["output"], [[0, 1, 2], [2, 3, 3], [1, 2, 3]])
 
 
 def test_dropout_and_noise_are_off(tmp_path: Path) -> None:
