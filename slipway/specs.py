@@ -32,6 +32,8 @@ Framework = Literal[
     "catboost",
     "onnx",
     "transformers",
+    "keras",
+    "tensorflow",
 ]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
@@ -143,6 +145,12 @@ class SourceSpec(Value):
     factory_arguments: dict[str, Any] = Field(
         default_factory=dict, description="Keyword arguments for the factory, as JSON."
     )
+    inputs_as_nchw: tuple[str, ...] = Field(
+        default=(),
+        description="Inputs that the exported model takes as NCHW though the source takes NHWC, "
+        "for keras and tensorflow; the data is then NCHW as well.",
+        examples=[["image"]],
+    )
     trusted: bool = Field(
         default=False,
         description="Allow a format that can run code when loaded (pickle, joblib). "
@@ -151,7 +159,8 @@ class SourceSpec(Value):
     sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-fA-F]{64}$",
-        description="SHA-256 of the file, checked before it is opened.",
+        description="SHA-256 of the file, checked before it is opened; of its manifest for a "
+        "folder, as a refusal prints it.",
     )
 
     @property
@@ -176,6 +185,15 @@ class SourceSpec(Value):
             raise ValueError(
                 f"framework: missing; only a model in MLflow (models:/, runs:/) names its own. "
                 f"There are {', '.join(FRAMEWORKS)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _layouts_are_tensorflows(self) -> Self:
+        if self.inputs_as_nchw and self.framework not in {None, "keras", "tensorflow"}:
+            raise ValueError(
+                f"inputs_as_nchw is for keras and tensorflow sources; a {self.framework} model "
+                "keeps the layout that it has"
             )
         return self
 

@@ -38,6 +38,8 @@ FRAMEWORK_TOOLS = {
     "catboost": ("catboost",),
     "onnx": ("onnx", "onnxruntime"),
     "transformers": ("transformers", "torch", "onnxscript"),
+    "keras": ("keras", "tensorflow", "tf2onnx"),
+    "tensorflow": ("tensorflow", "tf2onnx"),
 }
 
 
@@ -64,6 +66,7 @@ def _export_reads(given: dict[str, Any]) -> object:
         # The factory's file is among the references; its path must not decide anything.
         "factory": (source.factory or "").rpartition(":")[2 if given["factory"] else 0 :],
         "factory_arguments": source.factory_arguments,
+        "inputs_as_nchw": source.inputs_as_nchw,
         "trusted": source.trusted,
         "inputs": spec.inputs,
         "outputs": spec.outputs,

@@ -1,13 +1,16 @@
 """From what the spec names to ONNX models: fetch, export, convert."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 from pydantic import Field
 
 from slipway.artifacts import OCTETS_MEDIA_TYPE, TREE_MEDIA_TYPE, ArtifactRef, Value
-from slipway.errors import IntegrityError, SourceNotFound, SpecError
+from slipway.errors import ChildOutOfMemory, IntegrityError, SourceNotFound, SpecError
+from slipway.exporters import memory_advice
 from slipway.exporters.assets import source_assets
 from slipway.protocols import (
     AnyPrecisionSpec,
@@ -192,7 +195,11 @@ def export_model(
     """
     framework = spec.source.known_framework
     interpreter = interpreter_for(framework)
-    with Workspace() as work, explaining(framework, interpreter):
+    with (
+        Workspace() as work,
+        _memory_explained(framework, source),
+        explaining(framework, interpreter),
+    ):
         result = work.run(
             "slipway.exporters:export",
             ExportRequest(
@@ -218,6 +225,16 @@ def export_model(
             framework=framework,
             **result.model_dump(exclude={"model", "golden"}),
         )
+
+
+@contextmanager
+def _memory_explained(framework: Framework, source: ArtifactRef) -> Iterator[None]:
+    """Say how much the framework's converter is known to need when it ran out of memory."""
+    try:
+        yield
+    except ChildOutOfMemory as error:
+        advice = memory_advice(framework, source.size_bytes)
+        raise ChildOutOfMemory(f"{error}{advice}") from error
 
 
 def convert_model(
