@@ -14,6 +14,7 @@ import onnx
 from onnx import version_converter
 
 from slipway.errors import ExportFailed, SpecError
+from slipway.exporters.canonical import canonicalize
 from slipway.exporters.cleaning import clean_model
 from slipway.exporters.tensorflow_repairs import repair_leftovers
 from slipway.exporters.tensorflow_runtime import tf, tf2onnx, tf_loader
@@ -224,6 +225,7 @@ def _finish(model: onnx.ModelProto, interface: Interface, opset: int) -> onnx.Mo
     # Its names of dimensions are counters, and the shapes of inner values are inferred anew by
     # whoever needs them.
     del model.graph.value_info[:]
+    canonicalize(model)
     for values, wanted in (
         (model.graph.input, interface.inputs),
         (model.graph.output, interface.outputs),
