@@ -22,8 +22,9 @@ from slipway.registries.mlflow_source import download_model
 from slipway.specs import ReleaseSpec
 from slipway.stages.exporting import export_to_folder
 from slipway.stages.making import export_model, fetch_materials
+from tests.mlflow_server import mlflow_server
 
-pytest_plugins = ("tests.mlflow_server",)
+__all__ = ["mlflow_server"]
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, while it logs the models
 
 
