@@ -8,7 +8,8 @@ What a source file may hold is decided before it is loaded: `archives` looks at 
 `programs` at the text of a .pt2, and `pytorch_files` and `sklearn_files` load what is left.
 
 XGBoost, LightGBM and CatBoost share a way: each one's `..._files` reads a file into the values of
-`trees`, and `tree_export` makes the graph, the names and the golden set of them.
+`trees`, and `tree_export` makes the graph, the names and the golden set of them; what the readers
+have in common is in `tree_files`.
 """
 
 import importlib

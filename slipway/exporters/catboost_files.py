@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import catboost
 
-from slipway.errors import ExportFailed, SourceNotFound, UnreadableModel, UntrustedSource
-from slipway.exporters.archives import is_pickle
+from slipway.errors import ExportFailed, UnreadableModel
+from slipway.exporters.tree_files import check_start
 from slipway.exporters.trees import Forest, Leaf, Split, Tree
 from slipway.exporters.wording import first_lines
 
@@ -45,21 +45,14 @@ def load_booster(path: Path) -> catboost.CatBoost:
     Raises:
         SourceNotFound, UnreadableModel, UntrustedSource: as for every source.
     """
-    if not path.exists():
-        raise SourceNotFound(f"there is no file at {path}")
-    if path.is_dir():
-        raise UnreadableModel(f"{path.name} is a folder; name the model's file")
+    check_start(
+        path,
+        _MAGIC,
+        otherwise="is no CatBoost binary; save the model with save_model('model.cbm')",
+        pickled="its save_model('model.cbm')",
+    )
     with path.open("rb") as file:
         head = file.read(_HEADER)
-    if not head.startswith(_MAGIC):
-        if is_pickle(path):
-            raise UntrustedSource(
-                f"{path.name} is a pickle, which runs code when loaded: save the model with its "
-                "save_model('model.cbm')"
-            )
-        raise UnreadableModel(
-            f"{path.name} is no CatBoost binary; save the model with save_model('model.cbm')"
-        )
     if int.from_bytes(head[4:], "little") + _HEADER > path.stat().st_size:
         raise UnreadableModel(f"{path.name} is shorter than its header says; truncated?")
     try:

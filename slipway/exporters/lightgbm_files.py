@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from slipway.errors import ExportFailed, SourceNotFound, UnreadableModel, UntrustedSource
-from slipway.exporters.archives import is_pickle
+from slipway.errors import UnreadableModel
+from slipway.exporters.tree_files import check_start, naming_the_file
 from slipway.exporters.trees import check_children
 
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2  # bits of decision_type; above them, how values are missing
@@ -79,35 +79,19 @@ def read_model(path: Path) -> LightGBMModel:
         ExportFailed: when it is a model of a kind that is not exported.
     """
     text = _text(path)
-    try:
+    with naming_the_file(path, malformed=_MALFORMED, damaged="is a damaged LightGBM model"):
         return _model(text)
-    except UnreadableModel as error:
-        raise UnreadableModel(f"{path.name}: {error}") from error
-    except ExportFailed as error:
-        raise ExportFailed(f"{path.name}: {error}") from error
-    except _MALFORMED as error:
-        raise UnreadableModel(
-            f"{path.name} is a damaged LightGBM model ({type(error).__name__}: {error})"
-        ) from error
 
 
 def _text(path: Path) -> str:
-    if not path.exists():
-        raise SourceNotFound(f"there is no file at {path}")
-    if path.is_dir():
-        raise UnreadableModel(f"{path.name} is a folder; name the model's file")
-    data = path.read_bytes()
-    if not data.startswith(b"tree\n"):
-        if is_pickle(path):
-            raise UntrustedSource(
-                f"{path.name} is a pickle, which runs code when loaded: save the model with "
-                "booster_.save_model('model.txt')"
-            )
-        raise UnreadableModel(
-            f"{path.name} is no LightGBM text; save the model with save_model('model.txt')"
-        )
+    check_start(
+        path,
+        b"tree\n",
+        otherwise="is no LightGBM text; save the model with save_model('model.txt')",
+        pickled="booster_.save_model('model.txt')",
+    )
     try:
-        return data.decode()
+        return path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise UnreadableModel(f"{path.name} is damaged: {error}") from error
 

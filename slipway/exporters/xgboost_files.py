@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway.errors import ExportFailed, SourceNotFound, UnreadableModel, UntrustedSource
-from slipway.exporters.archives import is_pickle
+from slipway.errors import ExportFailed, UnreadableModel
+from slipway.exporters.tree_files import check_start, naming_the_file
 from slipway.exporters.trees import Leaf, Member, Split, Tree, check_children
 from slipway.exporters.ubjson import read_ubjson
 
@@ -48,34 +48,21 @@ def read_model(path: Path) -> XGBoostModel:
         ExportFailed: when it is a model of a kind that is not exported.
     """
     document = _document(path)
-    try:
+    with naming_the_file(
+        path, malformed=_MALFORMED, damaged="is no XGBoost model, or a damaged one"
+    ):
         return _model(document)
-    except UnreadableModel as error:
-        raise UnreadableModel(f"{path.name}: {error}") from error
-    except ExportFailed as error:
-        raise ExportFailed(f"{path.name}: {error}") from error
-    except _MALFORMED as error:
-        raise UnreadableModel(
-            f"{path.name} is no XGBoost model, or a damaged one ({type(error).__name__}: {error})"
-        ) from error
 
 
 def _document(path: Path) -> Any:  # noqa: ANN401
-    if not path.exists():
-        raise SourceNotFound(f"there is no file at {path}")
-    if path.is_dir():
-        raise UnreadableModel(f"{path.name} is a folder; name the model's file")
+    check_start(
+        path,
+        b"{",
+        otherwise="is neither XGBoost's JSON nor its UBJ; save the model with "
+        "save_model('model.ubj')",
+        pickled="its save_model('model.ubj')",
+    )
     data = path.read_bytes()
-    if not data.startswith(b"{"):
-        if is_pickle(path):
-            raise UntrustedSource(
-                f"{path.name} is a pickle, which runs code when loaded: save the model with its "
-                "save_model('model.ubj')"
-            )
-        raise UnreadableModel(
-            f"{path.name} is neither XGBoost's JSON nor its UBJ; save the model with "
-            "save_model('model.ubj')"
-        )
     try:
         return json.loads(data) if data[1:2] in b'" \n\r\t}' else read_ubjson(data)
     except (ValueError, RecursionError) as error:
