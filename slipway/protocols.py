@@ -48,6 +48,10 @@ class ExportRequest(Value):
     inputs: dict[str, TensorSpec] = Field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     opset: Opset = 18
+    keep_opset: bool = Field(
+        default=False,
+        description="No opset was asked for: a source that is ONNX already keeps its own.",
+    )
     golden_inputs: Path | None = None
     sample_data: Path | None = Field(
         default=None, description="Data that input names and dtypes may be inferred from."

@@ -24,7 +24,17 @@ from pydantic import (
 from slipway.artifacts import Digest, Value
 from slipway.errors import SourceNotFound, SpecError
 
-Framework = Literal["pytorch", "sklearn", "xgboost", "lightgbm", "catboost"]
+Framework = Literal[
+    "pytorch",
+    "sklearn",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "onnx",
+    "transformers",
+    "keras",
+    "tensorflow",
+]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
@@ -135,6 +145,12 @@ class SourceSpec(Value):
     factory_arguments: dict[str, Any] = Field(
         default_factory=dict, description="Keyword arguments for the factory, as JSON."
     )
+    inputs_as_nchw: tuple[str, ...] = Field(
+        default=(),
+        description="Inputs that the exported model takes as NCHW though the source takes NHWC, "
+        "for keras and tensorflow; the data is then NCHW as well.",
+        examples=[["image"]],
+    )
     trusted: bool = Field(
         default=False,
         description="Allow a format that can run code when loaded (pickle, joblib). "
@@ -143,7 +159,8 @@ class SourceSpec(Value):
     sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-fA-F]{64}$",
-        description="SHA-256 of the file, checked before it is opened.",
+        description="SHA-256 of the file, checked before it is opened; of its manifest for a "
+        "folder, as a refusal prints it.",
     )
 
     @property
@@ -168,6 +185,15 @@ class SourceSpec(Value):
             raise ValueError(
                 f"framework: missing; only a model in MLflow (models:/, runs:/) names its own. "
                 f"There are {', '.join(FRAMEWORKS)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _layouts_are_tensorflows(self) -> Self:
+        if self.inputs_as_nchw and self.framework not in {None, "keras", "tensorflow"}:
+            raise ValueError(
+                f"inputs_as_nchw is for keras and tensorflow sources; a {self.framework} model "
+                "keeps the layout that it has"
             )
         return self
 
@@ -367,7 +393,11 @@ class ReleaseSpec(Value):
     outputs: tuple[str, ...] = Field(
         default=(), description="Names for the outputs, in the model's order."
     )
-    opset: Opset = Field(default=18, description="ONNX opset of the exported model.")
+    opset: Opset = Field(
+        default=18,
+        description="ONNX opset of the exported model; a source that is ONNX keeps its own unless "
+        "one is given.",
+    )
     data: DataSpec = Field(default_factory=DataSpec, description="Golden and labelled data.")
     metric: Metric | None = Field(
         default=None, description="The task metric, computed on the evaluation data."

@@ -36,6 +36,10 @@ FRAMEWORK_TOOLS = {
     "xgboost": ("xgboost", "xgboost-cpu"),
     "lightgbm": ("lightgbm",),
     "catboost": ("catboost",),
+    "onnx": ("onnx", "onnxruntime"),
+    "transformers": ("transformers", "torch", "onnxscript"),
+    "keras": ("keras", "tensorflow", "tf2onnx"),
+    "tensorflow": ("tensorflow", "tf2onnx"),
 }
 
 
@@ -62,10 +66,11 @@ def _export_reads(given: dict[str, Any]) -> object:
         # The factory's file is among the references; its path must not decide anything.
         "factory": (source.factory or "").rpartition(":")[2 if given["factory"] else 0 :],
         "factory_arguments": source.factory_arguments,
+        "inputs_as_nchw": source.inputs_as_nchw,
         "trusted": source.trusted,
         "inputs": spec.inputs,
         "outputs": spec.outputs,
-        "opset": spec.opset,
+        "opset": [spec.opset, "opset" in spec.model_fields_set],
         "labels": spec.data.labels,
         "tools": framework_tools(source.known_framework),
     }

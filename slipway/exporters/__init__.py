@@ -9,7 +9,8 @@ What a source file may hold is decided before it is loaded: `archives` looks at 
 
 XGBoost, LightGBM and CatBoost share a way: each one's `..._files` reads a file into the values of
 `trees`, and `tree_export` makes the graph, the names and the golden set of them; what the readers
-have in common is in `tree_files`.
+have in common is in `tree_files`. `keras_files` and `saved_models` do both for TensorFlow's
+formats.
 """
 
 import importlib
@@ -26,7 +27,29 @@ EXPORTERS: Final[dict[Framework, str]] = {
     "xgboost": "slipway.exporters.xgboost",
     "lightgbm": "slipway.exporters.lightgbm",
     "catboost": "slipway.exporters.catboost",
+    "onnx": "slipway.exporters.onnx",
+    "transformers": "slipway.exporters.transformers",
+    "keras": "slipway.exporters.keras",
+    "tensorflow": "slipway.exporters.tensorflow",
 }
+
+# Peak memory of the converter, as a multiple of the model's size, where it is far from the usual.
+MEMORY_FACTORS: Final[dict[Framework, tuple[int, int]]] = {
+    "keras": (50, 90),
+    "tensorflow": (50, 90),
+}
+
+
+def memory_advice(framework: Framework, source_bytes: int) -> str:
+    """What to expect of a framework's converter, for the message of one that ran out of memory."""
+    if framework not in MEMORY_FACTORS:
+        return ""
+    low, high = MEMORY_FACTORS[framework]
+    low_gib, high_gib = (factor * source_bytes / 2**30 for factor in (low, high))
+    return (
+        f". A {framework} model takes {low} to {high} times its size while it is converted: about "
+        f"{low_gib:.1f} to {high_gib:.1f} GiB for this one"
+    )
 
 
 def export(request: ExportRequest, scratch: Path) -> ExportResult:

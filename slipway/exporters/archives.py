@@ -9,12 +9,14 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from slipway.errors import SourceNotFound, UnreadableModel, UntrustedSource
 from slipway.exporters.programs import check_program
 
-Format = Literal["pt2", "torchscript", "torch-zip", "safetensors", "skops", "pickle-like"]
+Format = Literal[
+    "pt2", "torchscript", "torch-zip", "safetensors", "skops", "keras", "hdf5", "pickle-like"
+]
 
 _MAX_MEMBERS: Final = 200_000
 _MAX_RATIO: Final = 1_000
@@ -48,6 +50,8 @@ def sniff(path: Path) -> Format:
         raise UnreadableModel(f"{path.name} is empty")
     if head.startswith(b"PK"):
         return _sniff_zip(path)
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "hdf5"
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and 0 < length <= path.stat().st_size - 8:
         return "safetensors"
@@ -99,6 +103,22 @@ def check_pt2(path: Path) -> tuple[bytes, ...]:
     return tuple(samples)
 
 
+def read_json(path: Path, member: str) -> Any:  # noqa: ANN401 - anything that JSON can hold
+    """A JSON member of an archive that `sniff` has looked at.
+
+    Raises:
+        UnreadableModel: when it is not there, too large or no JSON.
+    """
+    with _open_zip(path) as archive:
+        found = [info for info in _members(archive, path) if info.filename == member]
+        if not found or found[0].file_size > _MAX_JSON_BYTES:
+            raise UnreadableModel(f"{path.name} holds no usable {member}")
+        try:
+            return json.loads(_read(archive, found[0], path))
+        except (ValueError, RecursionError) as error:
+            raise UnreadableModel(f"{path.name}: {member} is malformed ({error})") from error
+
+
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(16)
@@ -110,6 +130,8 @@ def _sniff_zip(path: Path) -> Format:
     leaves = {name.rpartition("/")[2] for name in members}
     if "schema.json" in members:
         return "skops"
+    if {"config.json", "metadata.json"}.issubset(members):
+        return "keras"
     if "archive_format" in leaves:
         return "pt2"
     if "serialized_exported_program.json" in leaves:

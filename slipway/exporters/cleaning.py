@@ -4,7 +4,7 @@ Names of dimensions and outputs become those asked for; what carries paths of th
 and so would change the digest, is dropped. Weights are never touched.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ import onnx
 import onnx.helper
 
 from slipway.errors import ExportFailed
+from slipway.exporters.renaming import walk_graphs
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.providers.signature import model_inputs, model_outputs
 from slipway.reports import Finding, TensorInfo
@@ -32,7 +33,7 @@ def clean_model(model: onnx.ModelProto, *, dimensions: Mapping[str, str]) -> Non
     model.doc_string = ""
     del model.metadata_props[:]
     _sort_opsets(model)
-    for graph in _graphs(model.graph):
+    for graph in walk_graphs(model.graph):
         graph.doc_string = ""
         del graph.metadata_props[:]
         _clean_values(graph, dimensions)
@@ -45,6 +46,20 @@ def clean_model(model: onnx.ModelProto, *, dimensions: Mapping[str, str]) -> Non
         for node in function.node:
             node.doc_string = ""
             del node.metadata_props[:]
+
+
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model; what is too much for a protobuf goes beside it, and leaves memory."""
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > EXTERNAL_DATA_BYTES:
+        onnx.save(
+            model,
+            path,
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=path.name + ".data",
+        )
+    else:
+        onnx.save(model, path)
 
 
 def _sort_opsets(model: onnx.ModelProto) -> None:
@@ -77,7 +92,7 @@ def finish_export(
             f"opset: {opset} in the spec"
         )
     inputs = model_inputs(model)
-    _check_dimensions(inputs, request)
+    check_dimensions(inputs, request)
     golden_path = scratch / "golden.npz"
     golden.save(golden_path)
     return ExportResult(
@@ -93,8 +108,12 @@ def finish_export(
     )
 
 
-def _check_dimensions(inputs: Sequence[TensorInfo], request: ExportRequest) -> None:
-    """A converter may drop a dynamic dimension without a word: hold the graph to the spec."""
+def check_dimensions(inputs: Sequence[TensorInfo], request: ExportRequest) -> None:
+    """A converter may drop a dynamic dimension without a word: hold the graph to the spec.
+
+    Raises:
+        ExportFailed: naming the input and the dimension.
+    """
     made = {tensor.name: tensor for tensor in inputs}
     for name, asked in request.inputs.items():
         if name not in made:
@@ -112,16 +131,6 @@ def _check_dimensions(inputs: Sequence[TensorInfo], request: ExportRequest) -> N
 
 def _batch(arrays: Iterable[object]) -> int:
     return max((len(array) for array in arrays if getattr(array, "ndim", 0)), default=0)  # type: ignore[arg-type]
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-            for inner in attribute.graphs:
-                yield from _graphs(inner)
 
 
 def _clean_values(graph: onnx.GraphProto, dimensions: Mapping[str, str]) -> None:

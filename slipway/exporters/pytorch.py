@@ -4,23 +4,12 @@ Sources: a `.pt2` program, or weights (safetensors, or a state dict that the saf
 a factory that builds the module.
 """
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
-import numpy as np
-import onnx
 import torch
-from torch.utils import _pytree as pytree
 
-from slipway.errors import (
-    DataError,
-    ExportFailed,
-    SpecError,
-)
-from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES, clean_model, finish_export
+from slipway.errors import SpecError
+from slipway.exporters.cleaning import finish_export
 from slipway.exporters.naming import output_names
 from slipway.exporters.pytorch_files import load_source
 from slipway.exporters.recording import (
@@ -30,41 +19,14 @@ from slipway.exporters.recording import (
     record_golden,
     tool_versions,
 )
-from slipway.exporters.wording import first_lines
+from slipway.exporters.torch_programs import (
+    as_source,
+    convert,
+    describe,
+    own_output_names,
+    trace,
+)
 from slipway.protocols import ExportRequest, ExportResult
-from slipway.reports import TensorInfo
-from slipway.samples.arrays import Array
-from slipway.specs import DType
-
-_DTYPES: Final[dict[torch.dtype, DType]] = {
-    torch.float32: "float32",
-    torch.float64: "float64",
-    torch.float16: "float16",
-    torch.int64: "int64",
-    torch.int32: "int32",
-    torch.int16: "int16",
-    torch.int8: "int8",
-    torch.uint8: "uint8",
-    torch.bool: "bool",
-}
-# The exporter has its own lines about a torchvision that nobody asked for.
-logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-
-
-@dataclass(frozen=True)
-class _Program:
-    """An exported program and how its flat inputs are called outside."""
-
-    program: torch.export.ExportedProgram
-    inputs: tuple[TensorInfo, ...]
-    dimensions: Mapping[str, str]  # the program's symbols -> names of dimensions
-
-    def run(self, feeds: Mapping[str, Array]) -> Any:  # noqa: ANN401 - any tree of tensors
-        tensors = [torch.from_numpy(np.ascontiguousarray(feeds[i.name])) for i in self.inputs]
-        arguments = pytree.tree_unflatten(tensors, self.program.call_spec.in_spec)
-        positional, keywords = arguments
-        with torch.no_grad():
-            return self.program.module()(*positional, **keywords)
 
 
 def export(request: ExportRequest, scratch: Path) -> ExportResult:
@@ -72,18 +34,18 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
     torch.manual_seed(request.seed)
     loaded = load_source(request)
     program = (
-        _describe(loaded, request)
+        describe(loaded, request)
         if isinstance(loaded, torch.export.ExportedProgram)
-        else _describe(_trace(loaded, request), request)
+        else describe(_trace(loaded, request), request)
     )
     cases = golden_cases(program.inputs, golden_samples(request), seed=request.seed)
     names = output_names(
-        _own_output_names(program, cases[0]),
+        own_output_names(program, cases[0]),
         inputs=[tensor.name for tensor in program.inputs],
         asked=request.outputs,
     )
-    golden = record_golden(cases, _as_source(program, names))
-    model_path = _convert(program, names, request, scratch)
+    golden = record_golden(cases, as_source(program, names))
+    model_path = convert(program, names, request, scratch)
     return finish_export(
         model_path,
         golden,
@@ -101,157 +63,5 @@ def _trace(module: torch.nn.Module, request: ExportRequest) -> torch.export.Expo
     module.eval()
     inputs = as_inputs(request.inputs)
     # Traced at a batch of three: torch.export would freeze sizes 0 and 1.
-    case = golden_cases(inputs, golden_samples(request), seed=request.seed)
-    example = case[min(1, len(case) - 1)]
-    names = {size for tensor in inputs for size in tensor.shape if isinstance(size, str)}
-    # AUTO lets torch find out which dimensions must be equal; the graph is compared with the
-    # spec afterwards, so a dimension that it froze is an error and not a surprise.
-    dynamic = dict.fromkeys(names, torch.export.Dim.AUTO)
-    shapes = [
-        {axis: dynamic[size] for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
-        for tensor in inputs
-    ]
-    arguments = tuple(torch.from_numpy(example[tensor.name]) for tensor in inputs)
-    try:
-        return torch.export.export(module, arguments, dynamic_shapes=tuple(shapes), strict=False)
-    except Exception as error:
-        raise ExportFailed(
-            f"torch.export fails on the module with inputs of shape "
-            f"{[list(argument.shape) for argument in arguments]}: {first_lines(error)}"
-        ) from error
-
-
-def _describe(program: torch.export.ExportedProgram, request: ExportRequest) -> _Program:
-    """Names for the program's inputs and symbols, from the spec where it has them."""
-    wanted = set(program.graph_signature.user_inputs)
-    nodes = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in wanted]
-    if request.inputs and len(request.inputs) != len(nodes):
-        raise SpecError(
-            f"the spec names {len(request.inputs)} inputs ({', '.join(request.inputs)}), the "
-            f"program takes {len(nodes)} ({', '.join(n.name for n in nodes)})"
-        )
-    own_names = [node.name for node in nodes]
-    named = own_names if set(own_names) == set(request.inputs) else list(request.inputs)
-    dimensions: dict[str, str] = {}
-    described = []
-    for name, node in zip(named or own_names, nodes, strict=True):
-        value = node.meta["val"]
-        asked = request.inputs[name].shape if name in request.inputs else ()
-        if asked and len(asked) != value.ndim:
-            raise SpecError(
-                f"input {name} has {len(asked)} dimensions in the spec, {value.ndim} in the program"
-            )
-        shape = [
-            _dimension(size, asked[axis] if asked else None, axis, name, dimensions)
-            for axis, size in enumerate(value.shape)
-        ]
-        described.append(
-            TensorInfo(name=name, dtype=_dtype(name, value, request), shape=tuple(shape))
-        )
-    return _Program(program, tuple(described), dimensions)
-
-
-def _dtype(name: str, value: torch.Tensor, request: ExportRequest) -> DType:
-    """The program's element type, which the spec must not contradict."""
-    if value.dtype not in _DTYPES:
-        raise ExportFailed(f"input {name} is {value.dtype}, which no input data can have")
-    has = _DTYPES[value.dtype]
-    asked = request.inputs[name].dtype if name in request.inputs else has
-    if asked != has:
-        raise SpecError(f"input {name} is {asked} in the spec, {has} in the program")
-    return has
-
-
-def _dimension(
-    size: int | torch.SymInt,
-    asked: int | str | None,
-    axis: int,
-    name: str,
-    dimensions: dict[str, str],
-) -> int | str:
-    """One size or name, remembering under which symbol a name goes."""
-    if isinstance(size, int):
-        if isinstance(asked, str):
-            raise ExportFailed(
-                f"input {name}: dimension {axis} was asked for as dynamic ({asked}), and the "
-                f"program fixes it at {size}; save it with torch.export.export(..., "
-                "dynamic_shapes=...)"
-            )
-        if asked not in {None, size}:
-            raise SpecError(
-                f"input {name}: dimension {axis} is {asked} in the spec, {size} in the program"
-            )
-        return size
-    if isinstance(asked, int):
-        raise SpecError(
-            f"input {name}: dimension {axis} is fixed at {asked} in the spec, and dynamic in the "
-            "program; give it a name in the spec, or save the program without that dynamic shape"
-        )
-    symbol = str(size)
-    if symbol not in dimensions:
-        default = "batch" if axis == 0 and "batch" not in dimensions.values() else symbol
-        dimensions[symbol] = asked if isinstance(asked, str) else default
-    return dimensions[symbol]
-
-
-def _own_output_names(program: _Program, case: Mapping[str, Array]) -> tuple[str, ...]:
-    leaves = pytree.tree_flatten_with_path(_run_source(program, case))[0]
-    tensors = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
-    if len(tensors) == 1 and not tensors[0][0]:
-        return ("output",)
-    keys = [getattr(path[0], "key", None) if len(path) == 1 else None for path, _ in tensors]
-    return tuple(
-        key if isinstance(key, str) else f"output_{index}" for index, key in enumerate(keys)
-    )
-
-
-def _as_source(
-    program: _Program, names: Sequence[str]
-) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
-    def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        leaves = pytree.tree_leaves(_run_source(program, feeds))
-        arrays = [leaf.detach().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        return dict(zip(names, arrays, strict=True))
-
-    return run
-
-
-def _run_source(program: _Program, feeds: Mapping[str, Array]) -> Any:  # noqa: ANN401 - any tree of tensors
-    try:
-        return program.run(feeds)
-    except (RuntimeError, AssertionError, IndexError) as error:
-        shapes = {name: list(array.shape) for name, array in feeds.items()}
-        raise DataError(
-            f"the source model does not run on golden inputs of shape {shapes}: "
-            f"{first_lines(error)}; give data.golden with inputs that it takes"
-        ) from error
-
-
-def _convert(
-    program: _Program, names: Sequence[str], request: ExportRequest, scratch: Path
-) -> Path:
-    try:
-        exported = torch.onnx.export(
-            program.program,
-            (),
-            dynamo=True,
-            opset_version=request.opset,
-            input_names=[tensor.name for tensor in program.inputs],
-            output_names=list(names),
-            verbose=False,
-        )
-    except Exception as error:
-        raise ExportFailed(
-            f"torch.onnx does not export the program: {first_lines(error.__cause__ or error)}"
-        ) from error
-    if exported is None:
-        raise ExportFailed("torch.onnx gave no program")
-    path = scratch / "model.onnx"
-    tensors = (*program.program.state_dict.values(), *program.program.constants.values())
-    weights = sum(t.nbytes for t in tensors if isinstance(t, torch.Tensor))
-    exported.save(path, external_data=weights > EXTERNAL_DATA_BYTES)
-    model = onnx.load(path, load_external_data=False)
-    clean_model(model, dimensions=program.dimensions)
-    path.unlink()
-    onnx.save(model, path)
-    return path
+    cases = golden_cases(inputs, golden_samples(request), seed=request.seed)
+    return trace(module, inputs, cases[min(1, len(cases) - 1)])

@@ -48,6 +48,37 @@ def load_source(request: ExportRequest) -> torch.export.ExportedProgram | torch.
     return _load_pickled(request)
 
 
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Weights by name from safetensors, or from a pickle that the safe loader takes; never more.
+
+    Raises:
+        UntrustedSource: when a pickle needs code to be loaded.
+        UnreadableModel: when the file is damaged or holds no weights.
+    """
+    if sniff(path) == "safetensors":
+        from safetensors.torch import load_file
+
+        return _reading(path, lambda: load_file(path))
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not is_pickle(path):
+            raise UnreadableModel(f"{path.name} is no file of weights; damaged?") from error
+        raise UntrustedSource(
+            f"{path.name} is a pickle, which runs code when loaded: save the model with "
+            "save_pretrained, which writes safetensors"
+        ) from error
+    except Exception as error:  # parsers raise whatever they like
+        raise UnreadableModel(
+            f"{path.name} cannot be read as weights ({first_lines(error)}); truncated?"
+        ) from error
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
+        raise UnreadableModel(f"{path.name} holds a {type(state).__name__}, not weights by name")
+    return dict(state)
+
+
 def _load_pickled(request: ExportRequest) -> torch.nn.Module:
     """A torch.save file: a state dict by the safe loader, anything else only when trusted."""
     path = request.path

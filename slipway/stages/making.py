@@ -1,13 +1,17 @@
 """From what the spec names to ONNX models: fetch, export, convert."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 from pydantic import Field
 
 from slipway.artifacts import OCTETS_MEDIA_TYPE, TREE_MEDIA_TYPE, ArtifactRef, Value
-from slipway.errors import IntegrityError, SourceNotFound, SpecError
+from slipway.errors import ChildOutOfMemory, IntegrityError, SourceNotFound, SpecError
+from slipway.exporters import memory_advice
+from slipway.exporters.assets import source_assets
 from slipway.protocols import (
     AnyPrecisionSpec,
     ConvertRequest,
@@ -86,6 +90,9 @@ def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) ->
         IntegrityError: when the source is not the bytes that `sha256` names.
     """
     work = workspace or Workspace()
+    here = local_path(spec.source.uri) if scheme_of(spec.source.uri) == "file" else None
+    if here is not None and spec.source.framework == "onnx":
+        _refuse_hard_links(here)
     source, origin = _ingest_source(work, spec.source)
     if spec.source.digest is not None and spec.source.digest != source.digest:
         raise IntegrityError(
@@ -102,9 +109,19 @@ def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) ->
         if data.calibration
         else None,
         evaluation=_ingest(work, data.evaluation, "data.evaluation") if data.evaluation else None,
-        assets={file_name(uri): _ingest(work, uri, "assets") for uri in spec.assets},
+        assets={
+            file_name(uri): _ingest(work, uri, "assets")
+            for uri in (*_own_assets(spec.source.framework, here), *spec.assets)
+        },
         origin=origin,
     )
+
+
+def _own_assets(framework: Framework | None, folder: Path | None) -> list[str]:
+    """What serving needs from the source's own folder; an asset of the spec's replaces it."""
+    if framework is None or folder is None:
+        return []
+    return [str(path) for path in source_assets(framework, folder)]
 
 
 def factory_file(source: SourceSpec) -> str | None:
@@ -129,6 +146,16 @@ def _ingest_source(work: Workspace, source: SourceSpec) -> tuple[ArtifactRef, Or
             )
         ref = _put(work, model.files.path, "source.uri")
     return ref, Origin(uri=model.address, framework=framework)
+
+
+def _refuse_hard_links(folder: Path) -> None:
+    """A folder from elsewhere may name any file of this machine as its weights."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.lstat().st_nlink > 1:
+            raise IntegrityError(
+                f"source.uri: {path.name} has {path.lstat().st_nlink} hard links, so that it may "
+                "be another file's content; copy the folder"
+            )
 
 
 def _ingest(work: Workspace, uri: str, entry: str) -> ArtifactRef:
@@ -168,7 +195,11 @@ def export_model(
     """
     framework = spec.source.known_framework
     interpreter = interpreter_for(framework)
-    with Workspace() as work, explaining(framework, interpreter):
+    with (
+        Workspace() as work,
+        _memory_explained(framework, source),
+        explaining(framework, interpreter),
+    ):
         result = work.run(
             "slipway.exporters:export",
             ExportRequest(
@@ -178,6 +209,7 @@ def export_model(
                 inputs=spec.inputs,
                 outputs=spec.outputs,
                 opset=spec.opset,
+                keep_opset="opset" not in spec.model_fields_set,
                 golden_inputs=work.fetch_if(golden, "golden-inputs"),
                 sample_data=work.fetch_if(sample_data, "sample-data"),
                 labels=spec.data.labels,
@@ -193,6 +225,16 @@ def export_model(
             framework=framework,
             **result.model_dump(exclude={"model", "golden"}),
         )
+
+
+@contextmanager
+def _memory_explained(framework: Framework, source: ArtifactRef) -> Iterator[None]:
+    """Say how much the framework's converter is known to need when it ran out of memory."""
+    try:
+        yield
+    except ChildOutOfMemory as error:
+        advice = memory_advice(framework, source.size_bytes)
+        raise ChildOutOfMemory(f"{error}{advice}") from error
 
 
 def convert_model(

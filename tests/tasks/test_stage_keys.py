@@ -137,6 +137,13 @@ def test_an_entry_makes_these_stages_run_again(entry: str, value: object, again:
     assert changes(with_entry(entry, value)) == {*again, "bundle"}
 
 
+def test_another_layout_makes_the_export_run_again() -> None:
+    images = {"framework": "keras", "uri": "/here/model.keras"}
+    before = keys({**SPEC, "source": images})
+    after = keys({**SPEC, "source": {**images, "inputs_as_nchw": ["x"]}})
+    assert {name for name in before if before[name] != after[name]} == {EXPORT, "bundle"}
+
+
 @pytest.mark.parametrize(
     ("entry", "value"),
     [

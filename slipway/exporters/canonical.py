@@ -1,0 +1,149 @@
+"""One order and one naming for equal graphs, whatever order a converter's sets had.
+
+tf2onnx 1.17 walks over sets of names, so that the order of nodes and the counters in their names
+(`Transpose__24`) change with Python's hash seed, and the digest with them.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import onnx
+
+_COUNTER: Final = re.compile(r"__\d+")
+
+
+def canonicalize(model: onnx.ModelProto) -> None:
+    """Order nodes and initializers by how outputs are computed, and number names anew; in place.
+
+    What no output is computed from is dropped. Names of inputs and outputs stay.
+    """
+    graph = model.graph
+    _order(graph)
+    kept = {value.name for value in (*graph.input, *graph.output)}
+    _rename_tensors(graph, _weight_names(graph))
+    tensors = list(dict.fromkeys(_tensor_names(graph)))
+    _rename_tensors(graph, _renamed(tensors, kept))
+    nodes = list(dict.fromkeys(node.name for node in _nodes(graph)))
+    names = _renamed(nodes, {""})
+    for node in _nodes(graph):
+        node.name = names[node.name]
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node's attributes hold."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _order(graph: onnx.GraphProto) -> None:
+    for node in graph.node:
+        for inner in subgraphs(node):
+            _order(inner)
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    ordered: dict[int, None] = {}
+    pending = [(makers[v.name], False) for v in reversed(graph.output) if v.name in makers]
+    while pending:
+        index, ready = pending.pop()
+        if ready or index in ordered:
+            ordered[index] = None
+            continue
+        pending.append((index, True))
+        for name in reversed(_uses(graph.node[index])):
+            index = makers.get(name, -1)
+            pending += [(index, False)] if index >= 0 and index not in ordered else []
+    nodes = [graph.node[index] for index in ordered]
+    used = {name: place for place, name in enumerate(n for node in nodes for n in _uses(node))}
+    used |= {value.name: -1 for value in graph.output}
+    weights = [tensor for tensor in graph.initializer if tensor.name in used]
+    weights.sort(key=lambda tensor: used[tensor.name])
+    copied, stored = [_copy(node) for node in nodes], [_copy_tensor(t) for t in weights]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(copied)
+    graph.initializer.extend(stored)
+
+
+def _uses(node: onnx.NodeProto) -> list[str]:
+    """What a node reads, in its subgraphs too."""
+    names = list(node.input)
+    for inner in subgraphs(node):
+        for other in inner.node:
+            names += _uses(other)
+        names += [value.name for value in inner.output]
+    return names
+
+
+def _tensor_names(graph: onnx.GraphProto) -> Iterator[str]:
+    yield from (value.name for value in graph.input)
+    for node in graph.node:
+        yield from node.input
+        for inner in subgraphs(node):
+            yield from _tensor_names(inner)
+        yield from node.output
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (value.name for value in graph.output)
+
+
+def _weight_names(graph: onnx.GraphProto) -> dict[str, str]:
+    """Weights called by where they are used first: of equal ones, tf2onnx keeps any one's name."""
+    new = {name: name for name in _tensor_names(graph)}
+    weights = {tensor.name for tensor in graph.initializer}
+    weights -= {value.name for value in (*graph.input, *graph.output)}
+    taken = set(new) - weights
+    for node in _nodes(graph):
+        for slot, name in enumerate(node.input):
+            if name in weights:
+                called = f"{node.output[0]}/input_{slot}"
+                if called not in taken:
+                    weights.remove(name)
+                    taken.add(called)
+                    new[name] = called
+    return new
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for inner in subgraphs(node):
+            yield from _nodes(inner)
+
+
+def _renamed(names: list[str], kept: set[str]) -> dict[str, str]:
+    """New names, numbered in the order given; those without a counter stay."""
+    new = {name: name for name in names if name in kept or not _COUNTER.search(name)}
+    taken = set(new.values())
+    for name in names:
+        if name in new:
+            continue
+        base, number = _COUNTER.sub("", name), 1
+        while f"{base}__{number}" in taken:
+            number += 1
+        new[name] = f"{base}__{number}"
+        taken.add(new[name])
+    return new
+
+
+def _rename_tensors(graph: onnx.GraphProto, new: dict[str, str]) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new[name] for name in names]
+        for inner in subgraphs(node):
+            _rename_tensors(inner, new)
+    for tensor in graph.initializer:
+        tensor.name = new[tensor.name]
+    for value in (*graph.input, *graph.output):
+        value.name = new[value.name]
+
+
+def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
+    copied = onnx.NodeProto()
+    copied.CopyFrom(node)
+    return copied
+
+
+def _copy_tensor(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    copied = onnx.TensorProto()
+    copied.CopyFrom(tensor)
+    return copied

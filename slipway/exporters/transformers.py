@@ -1,0 +1,231 @@
+"""Hugging Face Transformers to ONNX: a folder with config.json and safetensors.
+
+The golden set comes from the model itself. The dynamo exporter is tried first and the one that
+traces second; whichever repeats the golden set at every shape is taken.
+"""
+
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+# Before the libraries look at them: nothing is ever fetched.
+os.environ.update({"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"})
+
+import numpy as np
+import onnx
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+from slipway.errors import CheckFailed, DataError, ExportFailed
+from slipway.exporters.cleaning import check_dimensions, clean_model, finish_export, save_model
+from slipway.exporters.naming import output_names
+from slipway.exporters.opsets import convert_opset
+from slipway.exporters.recording import golden_cases, golden_samples, record_golden, tool_versions
+from slipway.exporters.torch_programs import convert, describe, trace
+from slipway.exporters.transformers_files import load_pretrained
+from slipway.exporters.transformers_inputs import infer_inputs, made_up_cases
+from slipway.exporters.wording import first_lines
+from slipway.protocols import ExportRequest, ExportResult
+from slipway.providers.signature import model_inputs, read_graph
+from slipway.reports import Finding, TensorInfo
+from slipway.samples.arrays import Array
+from slipway.samples.golden import GoldenSet
+from slipway.specs import TensorSpec, Tolerance
+from slipway.validation.parity import check_parity
+
+LEGACY_MAX_OPSET: Final = 20
+# Only to choose between routes; the release judges by the spec's own tolerance.
+_SAME: Final = Tolerance(rtol=1e-3, atol=1e-4)
+# These heads make the decoder's inputs themselves: the whole model answers to input_ids alone.
+_WHOLE: Final = ("ForSequenceClassification", "ForQuestionAnswering")
+
+
+class _Callee(torch.nn.Module):
+    """A model with named inputs and a tuple of named outputs, called by position."""
+
+    def __init__(self, inner: torch.nn.Module, inputs: Sequence[str]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.names = tuple(inputs)
+        self.outputs: tuple[str, ...] = ()
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The outputs in order."""
+        answers = self.inner(**dict(zip(self.names, tensors, strict=True)))
+        return tuple(answers[name] for name in self.outputs)
+
+    def answer(self, feeds: Mapping[str, Array]) -> Mapping[str, torch.Tensor]:
+        """All tensors that the model answers, by its own names."""
+        arguments = {name: torch.from_numpy(feeds[name]) for name in self.names}
+        try:
+            with torch.no_grad():
+                answers = self.inner(**arguments)
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            shapes = {name: list(array.shape) for name, array in feeds.items()}
+            raise DataError(
+                f"the source model does not run on golden inputs of shape {shapes}: "
+                f"{first_lines(error)}; give data.golden with inputs that it takes"
+            ) from error
+        return {
+            name: value
+            for name, value in answers.items()
+            if isinstance(value, torch.Tensor) and name != "encoder_last_hidden_state"
+        }
+
+
+def export(request: ExportRequest, scratch: Path) -> ExportResult:
+    """Export a Transformers folder; see `slipway.protocols.Exporter`."""
+    with _quiet():
+        return _export(request, scratch)
+
+
+def _export(request: ExportRequest, scratch: Path) -> ExportResult:
+    torch.manual_seed(request.seed)
+    model = load_pretrained(request.path)
+    inner, findings = _part_to_export(model)
+    inputs = infer_inputs(model, inner, request.inputs)
+    asked = request.model_copy(
+        update={"inputs": {t.name: TensorSpec(dtype=t.dtype, shape=t.shape) for t in inputs}}
+    )
+    samples = golden_samples(request)
+    cases = (
+        made_up_cases(inputs, model, seed=request.seed)
+        if samples is None
+        else golden_cases(inputs, samples, seed=request.seed)
+    )
+    callee = _Callee(inner, [tensor.name for tensor in inputs])
+    callee.outputs = tuple(callee.answer(cases[0]))
+    names = output_names(callee.outputs, inputs=callee.names, asked=request.outputs)
+    golden = record_golden(cases, _as_source(callee, names))
+    example = cases[min(1, len(cases) - 1)]
+    problems = []
+    for route, write in ROUTES.items():
+        try:
+            path = write(callee, names, example, asked, scratch)
+            check_dimensions(model_inputs(read_graph(path)), asked)
+            _check_agreement(path, golden)
+        except ExportFailed as error:
+            problems.append(f"{route}: {error}")
+            continue
+        return finish_export(
+            path,
+            golden,
+            request=asked,
+            scratch=scratch,
+            route=route,
+            tools=tool_versions("transformers", "torch", "onnxscript", "onnx"),
+            findings=[*findings, *(_fallback(problem) for problem in problems)],
+        )
+    raise ExportFailed(f"{type(inner).__name__} was exported by no route. {'; '.join(problems)}")
+
+
+def _part_to_export(model: PreTrainedModel) -> tuple[torch.nn.Module, list[Finding]]:
+    """The whole model, or its encoder where the rest is a decoder that generates."""
+    name = type(model).__name__
+    takes = inspect.signature(model.forward).parameters
+    if "decoder_input_ids" not in takes or name.endswith(_WHOLE):
+        return model, []
+    message = f"the encoder of {name} alone is exported; its decoder generates step by step"
+    finding = Finding(level="warning", code="encoder-alone", message=message)
+    return model.get_encoder(), [finding]
+
+
+def _as_source(
+    callee: _Callee, names: Sequence[str]
+) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
+    def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        answers = callee.answer(feeds)
+        return {name: answers[own].numpy() for name, own in zip(names, callee.outputs, strict=True)}
+
+    return run
+
+
+def _export_dynamo(
+    callee: _Callee,
+    names: Sequence[str],
+    example: Mapping[str, Array],
+    request: ExportRequest,
+    scratch: Path,
+) -> Path:
+    inputs = [_info(name, spec) for name, spec in request.inputs.items()]
+    program = describe(trace(callee, inputs, example, variadic=True), request)
+    return convert(program, names, request, scratch)
+
+
+def _export_legacy(
+    callee: _Callee,
+    names: Sequence[str],
+    example: Mapping[str, Array],
+    request: ExportRequest,
+    scratch: Path,
+) -> Path:
+    path = scratch / "model.onnx"
+    axes = {
+        name: {axis: size for axis, size in enumerate(spec.shape) if isinstance(size, str)}
+        for name, spec in request.inputs.items()
+    }
+    try:
+        torch.onnx.export(
+            callee,
+            tuple(torch.from_numpy(np.ascontiguousarray(example[name])) for name in callee.names),
+            path,
+            dynamo=False,
+            input_names=list(callee.names),
+            output_names=list(names),
+            dynamic_axes=axes,
+            opset_version=min(request.opset, LEGACY_MAX_OPSET),
+        )
+    except Exception as error:
+        raise ExportFailed(
+            f"torch.onnx does not trace the model: {first_lines(error.__cause__ or error)}"
+        ) from error
+    model = onnx.load(path)
+    for left_over in scratch.iterdir():
+        if left_over.is_file():
+            left_over.unlink()
+    if request.opset > LEGACY_MAX_OPSET:
+        model = convert_opset(model, request.opset)
+    clean_model(model, dimensions={})
+    save_model(model, path)
+    return path
+
+
+ROUTES: Final = {"torch.onnx dynamo": _export_dynamo, "torch.onnx legacy": _export_legacy}
+
+
+def _info(name: str, spec: TensorSpec) -> TensorInfo:
+    return TensorInfo(name=name, dtype=spec.dtype, shape=spec.shape)
+
+
+def _check_agreement(path: Path, golden: GoldenSet) -> None:
+    try:
+        report = check_parity(path, golden, tolerance=_SAME)
+    except CheckFailed as error:
+        raise ExportFailed(str(error)) from error
+    if not report.passed:
+        reasons = [output.reason for output in report.outputs if output.reason]
+        raise ExportFailed(f"the exported graph answers otherwise: {reasons[0]}")
+
+
+def _fallback(problem: str) -> Finding:
+    return Finding(level="warning", code="route-failed", message=problem)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Warnings of tracers and of models about themselves say nothing that parity does not."""
+    log: Any = transformers.logging  # its functions have no types
+    before = log.get_verbosity()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.set_verbosity(before)
