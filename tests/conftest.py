@@ -4,8 +4,10 @@ A busy machine is not a fault, and no test may find or leave anything in the use
 """
 
 import atexit
+import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,3 +23,10 @@ for _variable in ("SLIPWAY_HOME", "PREFECT_HOME"):
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+# absl, which Keras and TensorFlow log with, keeps the stderr that it finds when it is imported,
+# here a file of pytest's, and closes it under pytest when Prefect sets logging up anew.
+with contextlib.suppress(ImportError):
+    from absl import logging as absl_logging
+
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
