@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-FRAMEWORKS = ("xgboost", "lightgbm", "catboost")
+FRAMEWORKS = (
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "pytorch",
+    "keras",
+    "keras_applications",
+    "tensorflow",
+)
 SIDES = ("slipway", "plain")
 OUTCOMES = ("right", "refused", "wrong", "error", "unjudged")
 

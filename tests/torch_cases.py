@@ -4,7 +4,7 @@ A case is a module and what it takes; its name begins with the class. `EXCLUDED`
 class why it cannot be a model.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -189,6 +189,7 @@ VOLUME: Final = floats("batch", 4, 6, 6, 5)
 SERIES: Final = floats("batch", "sequence", 8)
 STEPS: Final = floats(5, "batch", 8)
 SHAPES: Final = {1: LINE, 2: IMAGE, 3: VOLUME}
+EVEN: Final = {1: LINE, 2: floats("batch", 4, 6, 8), 3: floats("batch", 4, 6, 4, 2)}
 PADDED: Final = {
     "x": TensorSpec(shape=("batch", 6, 8)),
     "padding": TensorSpec(dtype="bool", shape=("batch", 6)),
@@ -202,12 +203,16 @@ def case(name: str, inputs: Inputs, make: Callable[[], nn.Module]) -> None:
     CASES[name] = Case(make, inputs)
 
 
+_ACTIVATIONS: Final = (
+    *("CELU", "ELU", "GELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh"),
+    *("LeakyReLU", "LogSigmoid", "Mish", "RReLU", "ReLU", "ReLU6", "SELU", "SiLU"),
+    *("Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "PReLU"),
+    *("Identity", "Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout"),
+)
+
+
 def _activations() -> None:
-    for name in (
-        "CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish RReLU "
-        "ReLU ReLU6 SELU SiLU Sigmoid Softplus Softshrink Softsign Tanh Tanhshrink PReLU Identity "
-        "Dropout Dropout1d AlphaDropout FeatureAlphaDropout"
-    ).split():  # noqa: SIM905 - names are easier to read as words
+    for name in _ACTIVATIONS:
         case(name, LINE, getattr(nn, name))
     case("Dropout2d", IMAGE, nn.Dropout2d)
     case("Dropout3d", VOLUME, nn.Dropout3d)
@@ -230,13 +235,12 @@ def _convolutions() -> None:
     for dim, shape in SHAPES.items():
         conv, back = getattr(nn, f"Conv{dim}d"), getattr(nn, f"ConvTranspose{dim}d")
         lazy, lazy_back = getattr(nn, f"LazyConv{dim}d"), getattr(nn, f"LazyConvTranspose{dim}d")
-        for options in (
+        for options in _some(
+            dim,
             {},
-            {"stride": 2, "padding": 1},
-            {"groups": 2},
-            {"groups": 4, "bias": False},
+            {"groups": 2, "padding": "same"},
+            {"stride": 2, "padding": 1, "bias": False},
             {"dilation": 2},
-            {"padding": "same"},
             {"padding": 1, "padding_mode": "circular"},
             {"padding": 1, "padding_mode": "reflect"},
             {"padding": 1, "padding_mode": "replicate"},
@@ -246,9 +250,10 @@ def _convolutions() -> None:
                 shape,
                 lambda conv=conv, options=options: conv(4, 8, 3, **options),  # type: ignore[misc]
             )
-        for options in (
-            {},
+        for options in _some(
+            dim,
             {"stride": 2, "padding": 1, "output_padding": 1},
+            {},
             {"groups": 2},
             {"dilation": 2},
         ):
@@ -270,21 +275,11 @@ def _norms() -> None:
         batch, instance = getattr(nn, f"BatchNorm{dim}d"), getattr(nn, f"InstanceNorm{dim}d")
         case(f"BatchNorm{dim}d", shape, lambda norm=batch: norm(4))  # type: ignore[misc]
         case(
-            f"BatchNorm{dim}d affine=False",
-            shape,
-            lambda norm=batch: norm(4, affine=False),  # type: ignore[misc]
-        )
-        case(
             f"BatchNorm{dim}d track_running_stats=False",
             shape,
             lambda norm=batch: norm(4, track_running_stats=False),  # type: ignore[misc]
         )
         case(f"InstanceNorm{dim}d", shape, lambda norm=instance: norm(4))  # type: ignore[misc]
-        case(
-            f"InstanceNorm{dim}d affine",
-            shape,
-            lambda norm=instance: norm(4, affine=True),  # type: ignore[misc]
-        )
         case(
             f"InstanceNorm{dim}d track_running_stats",
             shape,
@@ -292,6 +287,8 @@ def _norms() -> None:
         )
         case(f"LazyBatchNorm{dim}d", shape, getattr(nn, f"LazyBatchNorm{dim}d"))
         case(f"LazyInstanceNorm{dim}d", shape, getattr(nn, f"LazyInstanceNorm{dim}d"))
+    case("BatchNorm2d affine=False", IMAGE, lambda: nn.BatchNorm2d(4, affine=False))
+    case("InstanceNorm2d affine", IMAGE, lambda: nn.InstanceNorm2d(4, affine=True))
     case("BatchNorm1d of rows", FLAT, lambda: nn.BatchNorm1d(6))
     case("SyncBatchNorm", IMAGE, lambda: nn.SyncBatchNorm(4))
     case("LayerNorm", FLAT, lambda: nn.LayerNorm(6))
@@ -308,30 +305,32 @@ def _norms() -> None:
 def _pools() -> None:
     for dim, shape in SHAPES.items():
         largest, mean = getattr(nn, f"MaxPool{dim}d"), getattr(nn, f"AvgPool{dim}d")
-        for options in (
-            {},
-            {"stride": 1, "padding": 1},
-            {"ceil_mode": True},
-            {"dilation": 2, "stride": 1},
+        for options in _some(
+            dim,
             {"return_indices": True},
+            {"padding": 1, "ceil_mode": True},
+            {},
+            {"dilation": 2, "stride": 1},
         ):
             case(
                 _title(f"MaxPool{dim}d", options),
                 shape,
                 lambda pool=largest, options=options: pool(2, **options),  # type: ignore[misc]
             )
-        for options in ({}, {"padding": 1, "count_include_pad": False}, {"ceil_mode": True}):
+        for options in _some(
+            dim, {}, {"padding": 1, "count_include_pad": False}, {"ceil_mode": True}
+        ):
             case(
                 _title(f"AvgPool{dim}d", options),
                 shape,
                 lambda pool=mean, options=options: pool(2, **options),  # type: ignore[misc]
             )
-        case(f"MaxUnpool{dim}d", SHAPES[dim], lambda dim=dim: Unpooled(dim))  # type: ignore[misc]
+        case(f"MaxUnpool{dim}d", EVEN[dim], lambda dim=dim: Unpooled(dim))  # type: ignore[misc]
         power = getattr(nn, f"LPPool{dim}d")
         case(f"LPPool{dim}d", shape, lambda pool=power: pool(2, 3))  # type: ignore[misc]
         for kind in ("Avg", "Max"):
             pool = getattr(nn, f"Adaptive{kind}Pool{dim}d")
-            for size in (1, 2, 3):
+            for size in (1, 3):
                 case(
                     f"Adaptive{kind}Pool{dim}d to {size}",
                     shape,
@@ -341,7 +340,11 @@ def _pools() -> None:
     case("AdaptiveAvgPool2d any size", ANY_IMAGE, lambda: nn.AdaptiveAvgPool2d(1))
     case("AdaptiveAvgPool2d any size to 2", ANY_IMAGE, lambda: nn.AdaptiveAvgPool2d(2))
     case("AdaptiveMaxPool2d any size", ANY_IMAGE, lambda: nn.AdaptiveMaxPool2d(1))
-    case("AdaptiveMaxPool1d return_indices", LINE, lambda: nn.AdaptiveMaxPool1d(3, True))
+    case(
+        "AdaptiveMaxPool1d return_indices",
+        LINE,
+        lambda: nn.AdaptiveMaxPool1d(3, return_indices=True),
+    )
     case("MaxPool2d any size", ANY_IMAGE, lambda: nn.MaxPool2d(2))
     case("FractionalMaxPool2d", IMAGE, lambda: nn.FractionalMaxPool2d(2, output_size=(4, 4)))
     case("FractionalMaxPool3d", VOLUME, lambda: nn.FractionalMaxPool3d(2, output_size=(3, 3, 3)))
@@ -465,7 +468,9 @@ def _transformers() -> None:
         lambda: SelfAttention(weights=True, add_bias_kv=True, add_zero_attn=True),
     )
     three = several(query=("batch", 3, 8), key=("batch", 6, 8), value=("batch", 6, 8))
-    case("MultiheadAttention of three", three, lambda: nn.MultiheadAttention(8, 2, batch_first=True))
+    case(
+        "MultiheadAttention of three", three, lambda: nn.MultiheadAttention(8, 2, batch_first=True)
+    )
     wide = several(query=(3, "batch", 8), key=(6, "batch", 5), value=(6, "batch", 7))
     case("MultiheadAttention kdim", wide, lambda: nn.MultiheadAttention(8, 2, kdim=5, vdim=7))
     case(
@@ -516,6 +521,11 @@ def _transformers() -> None:
 def _layer(kind: Any, **options: Any) -> nn.Module:
     made: nn.Module = kind(8, 2, **{"dim_feedforward": 16, "batch_first": True, **options})
     return made
+
+
+def _some(dimensions: int, *options: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """All options in two dimensions, the first two in others: they share their code."""
+    return options if dimensions == 2 else options[:2]
 
 
 def _title(name: str, options: Mapping[str, object]) -> str:
