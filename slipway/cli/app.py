@@ -34,7 +34,7 @@ def run() -> None:
     """Run the program."""
     # Collecting garbage while ten thousand modules' objects are made costs a tenth of the CPU time
     # of every command that imports Prefect or MLflow, and frees nothing.
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(1_000_000, 20, 20)
     app()
 
 
