@@ -207,7 +207,6 @@ def export_model(
             ),
             returns=ExportResult,
             what=f"the export of {file_name(spec.source.uri)}",
-            fresh=True,
             python=interpreter.path if interpreter else None,
         )
         return ExportReport(
