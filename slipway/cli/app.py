@@ -145,8 +145,9 @@ def quantize(
     calibration: Annotated[Path, typer.Option(help="Inputs that the model will see.")],
     out: Out,
     method: Annotated[
-        Literal["minmax", "percentile", "entropy"], typer.Option(help="How ranges are found.")
-    ] = "minmax",
+        Literal["mse", "minmax", "percentile", "entropy"],
+        typer.Option(help="How ranges are found."),
+    ] = "mse",
     samples: Annotated[int, typer.Option(min=1, help="Samples used at most.")] = 256,
     as_json: Json = False,
 ) -> None:
