@@ -132,6 +132,7 @@ def _variant_findings(variant: VariantReport) -> Iterator[Finding]:
         yield from variant.validation.check.findings
         if variant.validation.diagnosis:
             yield _told(variant.validation.diagnosis)
+    yield from variant.conversion.findings
     if variant.conversion.scales:
         yield from variant.conversion.scales.findings
 
