@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from slipway.samples.arrays import Array
 
+
 @dataclass(frozen=True)
 class HalfCase:
     """A model with weights, and inputs of which the first dimension counts samples."""

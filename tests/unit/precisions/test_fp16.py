@@ -29,6 +29,7 @@ g (float[batch, seq, 4] x) => (float[seq, batch, 4] y, float[seq, batch, 4] z)
 }
 """
 
+
 def to_fp16(model: onnx.ModelProto, folder: Path, *, keep_io: bool = True) -> ConvertResult:
     source = folder / "in.onnx"
     onnx.save_model(model, source)
