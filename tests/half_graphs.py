@@ -23,7 +23,7 @@ class HalfCase:
     model: Callable[[], onnx.ModelProto]
     feeds: dict[str, Array]
     evaluated: bool = True
-    """Whether onnx's evaluator (1.23) is to be believed; onnxruntime's CPU provider is where not."""
+    """Whether onnx's evaluator (1.23) is right on it; else onnxruntime's CPU provider judges."""
 
 
 def random(*shape: int, scale: float = 1.0, seed: int = 0) -> Array:
