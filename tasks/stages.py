@@ -108,7 +108,7 @@ def _convert_reads(given: dict[str, Any]) -> object:
 @stage(
     name="convert",
     run_name="convert {spec.name} to {precision}",
-    code_version=1,
+    code_version=2,
     reads=_convert_reads,
     tools=RUNTIME,
 )
