@@ -262,7 +262,7 @@ def _pools() -> None:
     for dim, shape in SHAPES.items():
         for kind in ("Max", "Average"):
             pool = getattr(layers, f"{kind}Pooling{dim}D")
-            for options in ({"pool_size": 3}, {"strides": 1, "padding": "same"}):
+            for options in ({"pool_size": 3}, {"pool_size": 2, "strides": 1, "padding": "same"}):
                 layer_case(_titled(options), pool, shape, **options)
             layer_case("", getattr(layers, f"Global{kind}Pooling{dim}D"), shape)
             adaptive = getattr(layers, f"Adaptive{kind}Pooling{dim}D")

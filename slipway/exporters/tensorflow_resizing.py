@@ -6,6 +6,7 @@ ResizeArea as a nearest one, without a word, and for some sizes ResizeBicubic as
 refuses.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -72,5 +73,7 @@ _ATTRIBUTES: Final = {
     "ResizeArea": ("align_corners",),
     "ResizeBicubic": ("align_corners", "half_pixel_centers"),
 }
-HANDLERS: Final = {name: (resize, []) for name in _ATTRIBUTES}
+HANDLERS: Final[dict[str, tuple[Callable[..., None], list[str]]]] = {
+    name: (resize, []) for name in _ATTRIBUTES
+}
 """By operator, as tf2onnx takes what is to convert it."""

@@ -40,18 +40,15 @@ def test_every_class_of_torch_nn_is_a_case_or_says_why_not() -> None:
     "name",
     [
         "RReLU",
-        "BatchNorm2d track_running_stats=False",
         "MaxPool2d return_indices=True",
-        "Embedding max_norm",
         "GRU with a state",
         "TransformerEncoder padded",
     ],
 )
 def test_the_graph_repeats_the_module(name: str, tmp_path: Path) -> None:
     made = exported(CASES[name], tmp_path)
-    golden = GoldenSet.load(made.golden)
-    assert made.golden_batch_sizes[:2] in {(1, 3), (8, 5), (5, 5)}
-    report = check_parity(made.model, golden, tolerance=Tolerance())
+    assert len(set(made.golden_batch_sizes)) > 1
+    report = check_parity(made.model, GoldenSet.load(made.golden), tolerance=Tolerance())
     assert report.passed, [output.reason for output in report.outputs]
 
 
