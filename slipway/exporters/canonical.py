@@ -105,8 +105,8 @@ def _tensor_names(graph: onnx.GraphProto) -> Iterator[str]:
 def _name_by_operator(graph: onnx.GraphProto, kept: set[str]) -> None:
     """Call tensors and nodes by the operator that makes them, with a counter for `_renamed`."""
     new = {"": "", **{name: name for name in kept}}
-    for node in _nodes(graph):
-        node.name = f"{node.op_type}__0"
+    for count, node in enumerate(_nodes(graph)):
+        node.name = f"{node.op_type}__{count}"
         for place, name in enumerate(node.output):
             new.setdefault(name, f"{node.op_type}_{place}__{len(new)}")
         for inner in subgraphs(node):

@@ -3,6 +3,7 @@
 import onnx
 
 from slipway.exporters.canonical import canonicalize
+from slipway.exporters.renaming import walk_graphs
 
 ONE = """<ir_version: 10, opset_import: ["": 18]>
 g (float[n] x) => (float[n] y)
@@ -61,6 +62,9 @@ def test_loops_are_called_by_their_operators() -> None:
     renamed = NESTED.replace("doubled__9", "while_77").replace("r__2", "branch_4")
     assert canonical(NESTED).SerializeToString() == canonical(renamed).SerializeToString()
     assert [node.name for node in canonical(renamed).graph.node] == ["Mul__1", "If__1"]
+    graphs = walk_graphs(canonical(renamed).graph)
+    names = [node.name for graph in graphs for node in graph.node]
+    assert len(names) == len(set(names)) == 4
 
 
 COPIED = """<ir_version: 10, opset_import: ["": 18]>
