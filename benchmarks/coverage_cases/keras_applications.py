@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.coverage_cases.keras import from_keras, own_answers
 from benchmarks.coverage_judge import Framework
@@ -25,9 +25,12 @@ _ARCHITECTURES: Final = (
 def _case(name: str) -> Case:
     side = _SMALLEST.get(name, 32)
     build = getattr(keras.applications, name)
-    return Case(
-        lambda: build(weights=None, input_shape=(side, side, 3), classes=_CLASSES), moved=False
-    )
+
+    def make() -> Any:  # noqa: ANN401 - Keras ships no types
+        image = keras.Input((side, side, 3), name="image")
+        return build(weights=None, input_tensor=image, classes=_CLASSES)
+
+    return Case(make, moved=False)
 
 
 def _cases() -> dict[str, Callable[[], Case]]:
