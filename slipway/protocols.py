@@ -12,8 +12,6 @@ from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Value
 from slipway.reports import (
-    BenchmarkConditions,
-    BenchmarkReport,
     Finding,
     RegisteredVersion,
     ScaleAudit,
@@ -136,13 +134,6 @@ class BenchmarkRequest(Value):
     golden: Path = Field(description="Inputs are taken from the golden set, tiled to the batch.")
     provider: str = "cpu"
     options: BenchmarkSpec
-
-
-class BenchmarkResult(Value):
-    """What the benchmark's process found."""
-
-    conditions: BenchmarkConditions
-    rows: tuple[BenchmarkReport, ...]
 
 
 class CheckRequest(Value):

@@ -8,7 +8,15 @@ from typing import Literal
 from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Digest, Value
-from slipway.specs import DType, Metric, Precision, Tolerance
+from slipway.specs import (
+    DType,
+    ExecutionMode,
+    Metric,
+    Optimization,
+    Precision,
+    Scenario,
+    Tolerance,
+)
 
 Status = Literal["passed", "failed", "skipped"]
 Verdict = Literal["baseline", "faster", "slower", "no difference"]
@@ -173,7 +181,9 @@ class BenchmarkReport(Value):
     """One variant on one provider at one batch size, measured interleaved with its baseline."""
 
     precision: str = Field(description="The variant's label: its precision, or a file's name.")
-    provider: str
+    provider: str = Field(
+        description="Where it ran; `cpu fallback for cuda` where that was not what was asked for."
+    )
     batch_size: int
     queries: int
     p50: Estimate
@@ -181,12 +191,83 @@ class BenchmarkReport(Value):
     p99: Estimate
     throughput: float = Field(description="Samples per second, single stream.")
     ratio: float | None = Field(
-        default=None, description="Median of paired latency ratios to fp32; below 1 is faster."
+        default=None, description="Paired latency ratio to the baseline; below 1 is faster."
     )
     ratio_interval: tuple[float, float] | None = None
     verdict: Verdict
     meets_slo: bool | None = None
-    noisy: bool = Field(default=False, description="Whether other load disturbed the window.")
+    noisy: bool = Field(
+        default=False,
+        description="Unstable: other load disturbed it to the end, extended as it was.",
+    )
+    processes: int = Field(default=1, description="Fresh processes that it was measured in.")
+    disturbed: int = Field(default=0, description="How many of them other load disturbed.")
+
+
+class ScenarioReport(Value):
+    """One variant under a load of LoadGen's other than single-stream."""
+
+    scenario: Scenario
+    precision: str
+    batch_size: int
+    queries: int
+    arrival_rate: float | None = Field(default=None, description="Samples per second, server.")
+    p50: Estimate = Field(description="From a sample's arrival to its answer; offline, of a batch.")
+    p95: Estimate
+    p99: Estimate
+    throughput: float = Field(description="Samples per second.")
+    meets_slo: bool | None = None
+    noisy: bool = False
+
+
+class SessionSettings(Value):
+    """How a session is opened: what a sweep recommends."""
+
+    intra_op_threads: int
+    execution_mode: ExecutionMode = "sequential"
+    graph_optimization: Optimization = "all"
+
+
+class SettingsTrial(Value):
+    """Session settings beside those that a sweep held best until then."""
+
+    settings: SessionSettings
+    p50: Estimate
+    ratio: float | None
+    ratio_interval: tuple[float, float] | None
+    verdict: Verdict
+
+
+class SweepReport(Value):
+    """What a sweep tried and what it recommends for one variant on one provider."""
+
+    precision: str
+    settings: SessionSettings
+    trials: tuple[SettingsTrial, ...] = ()
+    batches: tuple[ScenarioReport, ...] = Field(
+        default=(), description="Offline at growing batch sizes, with the settings chosen."
+    )
+    best_batch_size: int | None = Field(
+        default=None, description="Where throughput stops growing by 5 %."
+    )
+    largest_within_slo: int | None = Field(
+        default=None,
+        description="The largest batch size known to keep the p99 within the objective at the "
+        "asked arrival rate, where both were asked for.",
+    )
+
+
+class Placement(Value):
+    """Where a variant's nodes ran."""
+
+    precision: str
+    operators: dict[str, dict[str, int]] = Field(
+        description="Operators and their number, by onnxruntime's name of the provider."
+    )
+    share: float = Field(description="Share of nodes on the provider that was asked for.")
+    copies: int | None = Field(
+        default=None, description="Copies between devices in one query; None where not known."
+    )
 
 
 class BenchmarkConditions(Value):
@@ -201,14 +282,26 @@ class BenchmarkConditions(Value):
     load_average: float
     steal_percent: float | None
     graph_optimization: str = "all"
+    execution_mode: str = "sequential"
+    frequency_mhz: float | None = Field(default=None, description="Mean over the cores.")
+    others_percent: float | None = Field(
+        default=None, description="Share of the machine's time that other processes ran."
+    )
+    provider_options: dict[str, str] = Field(default_factory=dict)
+    devices: dict[str, str] = Field(default_factory=dict, description="Drivers and libraries.")
 
 
 class BenchmarkSuite(Value):
     """All variants on one provider, taken in one interleaved session."""
 
     provider: str
+    status: Literal["measured", "failed", "missing environment"] = "measured"
+    reason: str | None = None
     conditions: BenchmarkConditions
     rows: tuple[BenchmarkReport, ...]
+    scenarios: tuple[ScenarioReport, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    sweep: SweepReport | None = None
 
 
 class VariantReport(Value):

@@ -184,7 +184,13 @@ def benchmark(
         Path | None, typer.Option(help="Inputs to run; made up from the signature if absent.")
     ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Repeat for several.")] = None,
-    queries: Annotated[int, typer.Option(min=20, help="Queries per model and batch size.")] = 700,
+    queries: Annotated[
+        int | None,
+        typer.Option(min=20, help="Queries per model and batch size; for a p99 if absent."),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=50, help="Fresh processes to spread them over.")
+    ] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Intra-op threads.")] = None,
     slo_p99_ms: Annotated[float | None, typer.Option("--slo-p99-ms", help="Wanted p99.")] = None,
     as_json: Json = False,
@@ -202,6 +208,7 @@ def benchmark(
             options=BenchmarkSpec(
                 batch_sizes=tuple(batch_size or [1]),
                 queries=queries,
+                processes=processes,
                 intra_op_threads=threads,
                 slo_p99_ms=slo_p99_ms,
             ),

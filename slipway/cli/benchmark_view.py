@@ -6,11 +6,10 @@ from rich.console import Console
 from rich.table import Table
 
 from slipway.cli.output import say
-from slipway.protocols import BenchmarkResult
-from slipway.reports import Estimate
+from slipway.reports import BenchmarkSuite, Estimate
 
 
-def print_benchmark(result: BenchmarkResult) -> None:
+def print_benchmark(result: BenchmarkSuite) -> None:
     """A line per model and batch size, then the conditions."""
     table = Table()
     for heading in (
@@ -34,7 +33,7 @@ def print_benchmark(result: BenchmarkResult) -> None:
             *(_estimate(estimate) for estimate in (row.p50, row.p95, row.p99)),
             f"{row.throughput:.0f}",
             ratio,
-            row.verdict + (" (noisy)" if row.noisy else ""),
+            row.verdict + (" (unstable)" if row.noisy else ""),
         )
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120).print(table)
     conditions = result.conditions

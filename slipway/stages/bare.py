@@ -13,7 +13,6 @@ from slipway.errors import PrecisionFailed, RequestError, SourceNotFound
 from slipway.isolation.runner import Limits, run_isolated
 from slipway.protocols import (
     AnyPrecisionSpec,
-    BenchmarkResult,
     CheckRequest,
     ConvertRequest,
     ConvertResult,
@@ -21,7 +20,7 @@ from slipway.protocols import (
     ParityRequest,
     SelftestRequest,
 )
-from slipway.reports import CheckReport, ParityReport, SelftestReport
+from slipway.reports import BenchmarkSuite, CheckReport, ParityReport, SelftestReport
 from slipway.settings import Settings
 from slipway.specs import BenchmarkSpec, Precision, Tolerance
 from slipway.stages.delivery import deliver_model
@@ -103,7 +102,7 @@ def convert_file(
 
 def benchmark_files(
     models: Sequence[Path], *, golden: Path | None, provider: str, options: BenchmarkSpec
-) -> BenchmarkResult:
+) -> BenchmarkSuite:
     """Measure model files against the first, interleaved, isolated."""
     labels = _labels(models)
     with _scratch() as scratch:
@@ -117,7 +116,7 @@ def benchmark_files(
                 provider=provider,
                 options=options,
             ),
-            returns=BenchmarkResult,
+            returns=BenchmarkSuite,
             scratch=scratch,
             what=f"the benchmark of {', '.join(labels)}",
             reads=[*(model.parent for model in models), *([golden] if golden else [])],

@@ -11,14 +11,13 @@ from slipway.exporters.recording import golden_cases, record_golden
 from slipway.packaging.selftest import selftest_bundle
 from slipway.protocols import (
     BenchmarkRequest,
-    BenchmarkResult,
     CheckRequest,
     FilesBenchmarkRequest,
     ParityRequest,
     SelftestRequest,
 )
 from slipway.providers.sessions import Session
-from slipway.reports import CheckReport, Evidence, ParityReport, SelftestReport
+from slipway.reports import BenchmarkSuite, CheckReport, Evidence, ParityReport, SelftestReport
 from slipway.samples.golden import GoldenSet
 from slipway.specs import Precision, Tolerance
 from slipway.validation.checking import check_and_open, check_model
@@ -63,7 +62,7 @@ def selftest(request: SelftestRequest, scratch: Path) -> SelftestReport:  # noqa
     return selftest_bundle(request.bundle, replay)
 
 
-def benchmark_files(request: FilesBenchmarkRequest, scratch: Path) -> BenchmarkResult:
+def benchmark_files(request: FilesBenchmarkRequest, scratch: Path) -> BenchmarkSuite:
     """Measure bare files against the first; inputs are made up unless a golden set is given."""
     sessions = {label: _open(model) for label, model in request.models.items()}
     first = next(iter(sessions.values()))
