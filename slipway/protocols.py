@@ -161,6 +161,9 @@ class FilesBenchmarkRequest(Value):
 
     models: dict[str, Path]
     golden: Path | None = None
+    dimensions: dict[str, int] = Field(
+        default_factory=dict, description="Sizes of named dimensions, for inputs that are made up."
+    )
     provider: str = "cpu"
     options: BenchmarkSpec
 

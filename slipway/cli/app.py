@@ -192,12 +192,16 @@ def benchmark(
         int, typer.Option(min=1, max=50, help="Fresh processes to spread them over.")
     ] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Intra-op threads.")] = None,
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZE of a dynamic dimension, where inputs are made up."),
+    ] = None,
     slo_p99_ms: Annotated[float | None, typer.Option("--slo-p99-ms", help="Wanted p99.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure latency of models side by side, with intervals, in one interleaved session."""
     with answering(as_json=as_json, working="measuring"):
-        from slipway.cli.benchmark_view import print_benchmark
+        from slipway.cli.benchmark_view import parse_dimensions, print_benchmark
         from slipway.specs import BenchmarkSpec
         from slipway.stages.bare import benchmark_files
 
@@ -205,6 +209,7 @@ def benchmark(
             models,
             golden=golden,
             provider=provider,
+            dimensions=parse_dimensions(dim or []),
             options=BenchmarkSpec(
                 batch_sizes=tuple(batch_size or [1]),
                 queries=queries,
@@ -213,7 +218,14 @@ def benchmark(
                 slo_p99_ms=slo_p99_ms,
             ),
         )
-        answer(result, as_json=as_json, words=lambda: print_benchmark(result))
+        answer(
+            result,
+            as_json=as_json,
+            words=lambda: print_benchmark(result),
+            passed=result.status != "failed",
+        )
+        if result.status == "missing environment":
+            raise typer.Exit(3)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """The same work on bare files, for the command line: no store, no cache, no orchestrator."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -101,9 +101,17 @@ def convert_file(
 
 
 def benchmark_files(
-    models: Sequence[Path], *, golden: Path | None, provider: str, options: BenchmarkSpec
+    models: Sequence[Path],
+    *,
+    golden: Path | None,
+    provider: str,
+    options: BenchmarkSpec,
+    dimensions: Mapping[str, int] | None = None,
 ) -> BenchmarkSuite:
-    """Measure model files against the first, interleaved, isolated."""
+    """Measure model files against the first, interleaved, isolated.
+
+    `dimensions` are sizes of named dimensions, where inputs are made up.
+    """
     labels = _labels(models)
     with _scratch() as scratch:
         return _run(
@@ -113,6 +121,7 @@ def benchmark_files(
                     label: _existing(model) for label, model in zip(labels, models, strict=True)
                 },
                 golden=_existing(golden) if golden else None,
+                dimensions=dict(dimensions or {}),
                 provider=provider,
                 options=options,
             ),

@@ -10,7 +10,12 @@ import onnx
 import pytest
 
 from slipway.benchmarking import loop
-from slipway.benchmarking.inputs import BatchDimension, largest_case, make_feeds
+from slipway.benchmarking.inputs import (
+    BatchDimension,
+    largest_case,
+    make_feeds,
+    settle_dimensions,
+)
 from slipway.benchmarking.loop import run_interleaved, warm_up
 from slipway.benchmarking.placement import (
     AFFINITIES,
@@ -402,3 +407,22 @@ def test_strings_are_fed_as_objects(tmp_path: Path) -> None:
     batch = BatchDimension.of(session.inputs)
     recorded = {"s": np.array([["a"], ["b"]])}
     session.bind(make_feeds(session.inputs, recorded, batch=batch, size=3))()
+
+
+def test_sizes_that_nobody_can_guess_are_asked_for() -> None:
+    tokens = tensors(ids=("batch", "sequence"), mask=("batch", "sequence"))
+    with pytest.raises(DataError, match=r"ids has shape \[batch, sequence\].*--dim sequence=128"):
+        settle_dimensions(tokens, {})
+    settled = settle_dimensions(tokens, {"sequence": 7})
+    assert [tensor.shape for tensor in settled] == [("batch", 7), ("batch", 7)]
+    with pytest.raises(DataError, match="there are batch, sequence"):
+        settle_dimensions(tokens, {"sequense": 7})
+    with pytest.raises(DataError, match=r"x has shape \[n, \?\].*--golden FILE\.npz$"):
+        settle_dimensions(tensors(x=("n", None)), {})
+
+
+def test_the_batch_alone_needs_no_size() -> None:
+    images = tensors(image=(None, 3, 8, 8))
+    assert settle_dimensions(images, {}) == tuple(images)
+    pairs = tensors(a=("n", 4), b=(4, "n"))
+    assert settle_dimensions(pairs, {}) == tuple(pairs)

@@ -30,7 +30,7 @@ def test_copies_between_devices_are_counted_and_are_no_nodes_of_the_model() -> N
         about = {"op_name": operator, "provider": provider}
         return {"cat": "Node", "name": f"{operator}_kernel_time", "args": about}
 
-    events = [
+    events: list[dict[str, object]] = [
         event("MemcpyFromHost", CUDA),
         event("Conv", CUDA),
         event("Conv", CUDA),
@@ -72,6 +72,6 @@ def test_answers_that_differ_by_the_order_of_a_sum_are_the_same() -> None:
         (np.array(["a"], object), np.array(["b"], object)),
     ],
 )
-def test_other_answers_are_refused(first: np.ndarray, second: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_other_answers_are_refused(first: np.ndarray, second: np.ndarray) -> None:
     with pytest.raises(CheckFailed, match="output y differs between two runs"):
         check_repeatable("m", {"y": first}, {"y": second})
