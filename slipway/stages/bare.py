@@ -123,7 +123,7 @@ def benchmark_files(
                 golden=_existing(golden) if golden else None,
                 dimensions=dict(dimensions or {}),
                 provider=provider,
-                options=options,
+                options=options.model_copy(update={"providers": (provider,)}),
             ),
             returns=BenchmarkSuite,
             scratch=scratch,
