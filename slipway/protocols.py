@@ -19,6 +19,7 @@ from slipway.reports import (
     TensorInfo,
 )
 from slipway.specs import (
+    MIN_OPSET,
     BenchmarkSpec,
     BudgetSpec,
     Fp16Spec,
@@ -46,6 +47,9 @@ class ExportRequest(Value):
     inputs: dict[str, TensorSpec] = Field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     opset: Opset = 18
+    max_opset: Opset = Field(
+        default=MIN_OPSET, description="How far to go when an operator needs a later opset."
+    )
     keep_opset: bool = Field(
         default=False,
         description="No opset was asked for: a source that is ONNX already keeps its own.",

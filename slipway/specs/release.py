@@ -12,7 +12,7 @@ from slipway.specs.measuring import BenchmarkSpec
 from slipway.specs.mistakes import explain
 from slipway.specs.precisions import PrecisionsSpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
-from slipway.specs.words import Alias, Metric, Name, Opset
+from slipway.specs.words import MAX_OPSET, Alias, Metric, Name, Opset
 
 
 class RegisterSpec(Value):
@@ -46,6 +46,12 @@ class ReleaseSpec(Value):
         description="ONNX opset of the exported model; a source that is ONNX keeps its own unless "
         "one is given.",
     )
+    max_opset: Opset | None = Field(
+        default=None,
+        description="How far the export may go when an operator needs a later opset than `opset`; "
+        "which one was taken is reported. If empty: as far as onnxruntime runs when no `opset` is "
+        "given, and no further than one that is.",
+    )
     data: DataSpec = Field(default_factory=DataSpec, description="Golden and labelled data.")
     metric: Metric | None = Field(
         default=None, description="The task metric, computed on the evaluation data."
@@ -67,6 +73,13 @@ class ReleaseSpec(Value):
     register_as: RegisterSpec | None = Field(
         default=None, alias="register", description="Where to register the release, if at all."
     )
+
+    @property
+    def highest_opset(self) -> int:
+        """How far an export may go: see `max_opset`."""
+        if self.max_opset is not None:
+            return max(self.opset, self.max_opset)
+        return self.opset if "opset" in self.model_fields_set else MAX_OPSET
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
