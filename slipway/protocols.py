@@ -12,8 +12,6 @@ from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Value
 from slipway.reports import (
-    BenchmarkConditions,
-    BenchmarkReport,
     Finding,
     RegisteredVersion,
     ScaleAudit,
@@ -197,13 +195,6 @@ class BenchmarkRequest(Value):
     options: BenchmarkSpec
 
 
-class BenchmarkResult(Value):
-    """What the benchmark's process found."""
-
-    conditions: BenchmarkConditions
-    rows: tuple[BenchmarkReport, ...]
-
-
 class CheckRequest(Value):
     """A model to check."""
 
@@ -229,6 +220,9 @@ class FilesBenchmarkRequest(Value):
 
     models: dict[str, Path]
     golden: Path | None = None
+    dimensions: dict[str, int] = Field(
+        default_factory=dict, description="Sizes of named dimensions, for inputs that are made up."
+    )
     provider: str = "cpu"
     options: BenchmarkSpec
 

@@ -187,14 +187,14 @@ def _benchmark_reads(given: dict[str, Any]) -> object:
         "options": spec.benchmark,
         "models": {name: ref.digest for name, ref in given["models"].items()},
         "golden": given["golden"],
-        "host": proving.host_fingerprint(),
+        "host": proving.benchmark_fingerprint(),
     }
 
 
 @stage(
     name="benchmark",
     run_name="benchmark {spec.name} on {provider}",
-    code_version=1,
+    code_version=2,
     reads=_benchmark_reads,
     tools=RUNTIME,
 )
