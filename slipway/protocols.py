@@ -12,8 +12,6 @@ from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Value
 from slipway.reports import (
-    BenchmarkConditions,
-    BenchmarkReport,
     Finding,
     RegisteredVersion,
     ScaleAudit,
@@ -21,6 +19,7 @@ from slipway.reports import (
     TensorInfo,
 )
 from slipway.specs import (
+    MIN_OPSET,
     BenchmarkSpec,
     BudgetSpec,
     Fp16Spec,
@@ -48,6 +47,9 @@ class ExportRequest(Value):
     inputs: dict[str, TensorSpec] = Field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     opset: Opset = 18
+    max_opset: Opset = Field(
+        default=MIN_OPSET, description="How far to go when an operator needs a later opset."
+    )
     keep_opset: bool = Field(
         default=False,
         description="No opset was asked for: a source that is ONNX already keeps its own.",
@@ -156,6 +158,7 @@ class ConvertResult(Value):
     reason: str | None = None
     model: Path | None = None
     scales: ScaleAudit | None = None
+    findings: tuple[Finding, ...] = ()
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
     tools: dict[str, str] = Field(default_factory=dict)
 
@@ -192,13 +195,6 @@ class BenchmarkRequest(Value):
     options: BenchmarkSpec
 
 
-class BenchmarkResult(Value):
-    """What the benchmark's process found."""
-
-    conditions: BenchmarkConditions
-    rows: tuple[BenchmarkReport, ...]
-
-
 class CheckRequest(Value):
     """A model to check."""
 
@@ -224,6 +220,9 @@ class FilesBenchmarkRequest(Value):
 
     models: dict[str, Path]
     golden: Path | None = None
+    dimensions: dict[str, int] = Field(
+        default_factory=dict, description="Sizes of named dimensions, for inputs that are made up."
+    )
     provider: str = "cpu"
     options: BenchmarkSpec
 

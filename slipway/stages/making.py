@@ -68,8 +68,8 @@ class Materials(Value):
         return None if self.golden else self.evaluation or self.calibration
 
     def calibration_for(self, precision: Precision) -> ArtifactRef | None:
-        """Calibration data, for the one precision whose bytes it decides."""
-        return self.calibration if precision == "int8-static" else None
+        """Calibration data, for the precisions whose bytes it decides."""
+        return self.calibration if precision in {"fp16", "int8-static"} else None
 
     def digests(self) -> dict[str, str]:
         """Digest by role, for the provenance."""
@@ -234,6 +234,7 @@ def export_request(
         inputs=spec.inputs,
         outputs=spec.outputs,
         opset=spec.opset,
+        max_opset=spec.highest_opset,
         keep_opset="opset" not in spec.model_fields_set,
         golden_inputs=work.fetch_if(golden, "golden-inputs"),
         sample_data=work.fetch_if(sample_data, "sample-data"),
