@@ -7,21 +7,21 @@ onnxruntime's default of signed for both.
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import onnx
 
-from slipway.errors import DataError, PrecisionFailed
+from slipway.errors import DataError
 from slipway.precisions import graphs
-from slipway.precisions.audit import Ranges, audit_ranges, audit_weights
+from slipway.precisions.audit import audit_ranges, audit_weights
 from slipway.precisions.calibration import audit_data, calibrate, choose_samples
 from slipway.precisions.finishing import Settings, conclude, finish, refuse, skip, workplace
+from slipway.precisions.marking import WEIGHTED, Scheme
 from slipway.precisions.preprocess import preprocess
+from slipway.precisions.qdq import quantize_file
 from slipway.protocols import ConvertRequest, ConvertResult
 from slipway.reports import Finding, ScaleAudit
 from slipway.samples.arrays import Samples, load_samples
 from slipway.specs import Int8StaticSpec
 
-WEIGHTED: Final = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 # What a CNN or an MLP has between its weighted operators: cheap or free in INT8, and quantizing
 # them saves going back to float and again to INT8.
 BETWEEN: Final = (
@@ -40,7 +40,7 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
     Raises:
         SourceNotFound, UnreadableModel: for the model.
         DataError: for calibration data that is missing, empty, not finite or does not fit.
-        PrecisionFailed: when onnxruntime's quantizer fails on it.
+        PrecisionFailed: when the model cannot be prepared for a quantizer.
     """
     options = request.options
     if not isinstance(options, Int8StaticSpec):
@@ -108,44 +108,10 @@ def _convert(
     )
     if errors := audit_ranges(ranges):
         return _refuse((*errors, *warnings), len(ranges), settings)
-    quantized = work / "quantized.onnx"
-    _quantize(prepared, quantized, ranges, op_types=op_types, per_channel=options.per_channel)
-    path = finish(graphs.load_model(quantized), scratch)
+    scheme = Scheme(op_types, per_channel=options.per_channel)
+    path = finish(quantize_file(prepared, ranges, scheme), scratch)
     return conclude(path, settings=settings, findings=warnings)
 
 
 def _refuse(findings: tuple[Finding, ...], looked_at: int, settings: Settings) -> ConvertResult:
     return refuse(ScaleAudit(passed=False, tensors=looked_at, findings=findings), settings=settings)
-
-
-def _quantize(
-    source: Path, target: Path, ranges: Ranges, *, op_types: tuple[str, ...], per_channel: bool
-) -> None:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.calibrate import (
-        CalibrationMethod,
-        TensorsData,
-        save_tensors_data,
-    )
-
-    cache = target.with_name("ranges.json")
-    bounds = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
-    save_tensors_data(TensorsData(CalibrationMethod.MinMax, bounds), cache)
-    large = (source.parent / (source.name + graphs.DATA_SUFFIX)).exists()
-    try:
-        quantize_static(
-            str(source),
-            str(target),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(op_types),
-            per_channel=per_channel,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            calibration_cache_path=cache,
-            use_external_data_format=large,
-        )
-    except Exception as error:  # the quantizer raises whatever its helpers do
-        raise PrecisionFailed(
-            f"onnxruntime's static quantizer fails on this model: {error}"
-        ) from error

@@ -9,7 +9,8 @@ from onnx import numpy_helper, parser
 
 from slipway.errors import DataError, SourceNotFound
 from slipway.precisions import convert, graphs
-from slipway.precisions.int8_static import BETWEEN, WEIGHTED, choose_op_types
+from slipway.precisions.int8_static import BETWEEN, choose_op_types
+from slipway.precisions.marking import WEIGHTED
 from slipway.protocols import ConvertRequest, ConvertResult
 from slipway.providers.sessions import Session
 from slipway.samples.arrays import Array, save_npz
@@ -321,7 +322,7 @@ def test_nothing_is_left_behind_when_the_quantizer_fails(
     def failing(*_: object, **__: object) -> None:
         raise RuntimeError("inner trouble")
 
-    monkeypatch.setattr("onnxruntime.quantization.quantize_static", failing)
+    monkeypatch.setattr("onnxruntime.quantization.shape_inference.quant_pre_process", failing)
     result = to_int8(tiny_models.mlp(), tmp_path, {"x": rows(20, 16)})
     assert result.status == "failed"
     assert "inner trouble" in (result.reason or "")
