@@ -1,0 +1,76 @@
+"""Which variants are made of the exported model, and how."""
+
+from pydantic import Field
+
+from slipway.artifacts import Value
+from slipway.specs.words import CalibrationMethod, Precision
+
+
+class PrecisionSpec(Value):
+    """What every precision has."""
+
+    required: bool = Field(
+        default=False, description="Fail the whole release when this variant fails."
+    )
+
+
+class Fp32Spec(PrecisionSpec):
+    """The exported model as it is; every other variant is compared with it."""
+
+    required: bool = Field(default=True, description="Fail the whole release when it fails.")
+
+
+class Fp16Spec(PrecisionSpec):
+    """Half precision weights and activations; for GPUs, since CPUs compute it in float32."""
+
+    keep_io_types: bool = Field(
+        default=True, description="Keep float32 inputs and outputs, casting inside."
+    )
+
+
+class Int8DynamicSpec(PrecisionSpec):
+    """INT8 weights, activation ranges found at run time; MatMul and Gemm, never Conv."""
+
+    per_channel: bool = Field(default=True, description="One weight scale per output channel.")
+
+
+class Int8StaticSpec(PrecisionSpec):
+    """INT8 weights and activations in QDQ form, ranges found from calibration data."""
+
+    method: CalibrationMethod = Field(
+        default="minmax", description="How an activation's range is found from its values."
+    )
+    samples: int = Field(
+        default=256, ge=1, description="How many calibration samples are used at most."
+    )
+    per_channel: bool = Field(default=True, description="One weight scale per output channel.")
+    percentile: float = Field(
+        default=99.999, gt=50, le=100, description="What `percentile` keeps, in percent."
+    )
+
+
+class PrecisionsSpec(Value):
+    """Which variants to make; `{}` takes that precision's defaults."""
+
+    fp32: Fp32Spec = Field(default_factory=Fp32Spec, description="The exported model; always made.")
+    fp16: Fp16Spec | None = Field(default=None, description="Half precision.")
+    int8_dynamic: Int8DynamicSpec | None = Field(
+        default=None, alias="int8-dynamic", description="Dynamic INT8."
+    )
+    int8_static: Int8StaticSpec | None = Field(
+        default=None, alias="int8-static", description="Static INT8; needs calibration data."
+    )
+
+    def asked(self) -> dict[Precision, PrecisionSpec]:
+        """The precisions asked for, in the order of `PRECISIONS`."""
+        by_name: dict[Precision, PrecisionSpec | None] = {
+            "fp32": self.fp32,
+            "fp16": self.fp16,
+            "int8-dynamic": self.int8_dynamic,
+            "int8-static": self.int8_static,
+        }
+        return {name: spec for name, spec in by_name.items() if spec is not None}
+
+    def baseline(self) -> dict[Precision, PrecisionSpec]:
+        """The exported model alone."""
+        return {"fp32": self.fp32}
