@@ -27,6 +27,8 @@ DIRECT: Final = frozenset(
     {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "MaxPool", "AveragePool",
      "Slice"}
 )  # fmt: skip
+# Activations that a quantized output's zero point and range can stand for.
+REMOVABLE: Final = frozenset({"Relu", "Clip"})
 # Operators of which every float input and output is quantized with a scale of its own.
 PLAIN: Final = frozenset(
     {"Add", "Mul", "Sub", "Concat", "LeakyRelu", "Sigmoid", "Softmax", "GlobalAveragePool"}
@@ -103,6 +105,8 @@ class GraphIndex:
     inputs: frozenset[str]
     outputs: frozenset[str]
     captured: frozenset[str]
+    moved: Mapping[str, str]
+    """The input whose values an output only rearranges, averages or picks from."""
 
     @classmethod
     def build(cls, graph: onnx.GraphProto, folder: Path = Path()) -> "GraphIndex":
@@ -120,6 +124,12 @@ class GraphIndex:
             inputs=frozenset(value.name for value in graph.input) - constants.keys(),
             outputs=frozenset(value.name for value in graph.output),
             captured=frozenset(_captured(graph)),
+            moved={
+                output: node.input[0]
+                for node in graph.node
+                if node.op_type in DIRECT
+                for output in node.output
+            },
         )
 
     def is_float(self, name: str) -> bool:
@@ -307,12 +317,15 @@ _Rule = Callable[[_Marker, int, onnx.NodeProto], None]
 _RULES: Final[Mapping[str, _Rule]] = {
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), _weighted),
     "MatMul": _matmul,
-    **dict.fromkeys(("Relu", "Clip"), _removable),
+    **dict.fromkeys(REMOVABLE, _removable),
     **dict.fromkeys(DIRECT, _direct),
     "Split": _split,
     "Pad": _pad,
     **dict.fromkeys(PLAIN, _plain),
 }
+
+
+SUPPORTED: Final = frozenset(_RULES)
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:  # noqa: ANN401 - any type that ONNX has

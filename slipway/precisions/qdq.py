@@ -54,7 +54,7 @@ def quantize_file(path: Path, ranges: Ranges, scheme: Scheme) -> onnx.ModelProto
     index = GraphIndex.build(model.graph, path.parent)
     plan = plan_quantization(index, scheme, ranged=ranges.keys())
     scales = choose_scales(index, plan, ranges, scheme)
-    return _Inserter(index, plan, scales).run(model)
+    return Inserter(index, plan, scales).run(model)
 
 
 def choose_scales(
@@ -66,16 +66,12 @@ def choose_scales(
         PrecisionFailed: when a marked activation has no range.
     """
     adjusted = adjust_ranges(index, ranges, scheme)
-    symmetric = scheme.activation == "int8"
     found: dict[str, Quantization] = {}
     for name in plan.ranged:
         if name in index.constants:
             found[name] = _of_constant(index, plan, name, scheme)
-        elif name in adjusted:
-            low, high = adjusted[name]
-            found[name] = activation_quantization(low, high, symmetric=symmetric)
         else:
-            raise PrecisionFailed(f"the range of activation {name} was not measured")
+            found[name] = activation_scale(index, name, adjusted, scheme)
     for name in plan.tensors:
         found[name] = found[plan.source(name)]
     for bias in plan.biases:
@@ -86,6 +82,23 @@ def choose_scales(
                 bias=bias_values(index, bias),
             )
     return found
+
+
+def activation_scale(index: GraphIndex, name: str, ranges: Ranges, scheme: Scheme) -> Quantization:
+    """Scale and zero point of an activation.
+
+    One that only moves another's values, and was not measured for that, has the other's range.
+
+    Raises:
+        PrecisionFailed: when no range is known.
+    """
+    measured = name
+    while measured not in ranges:
+        if measured not in index.moved:
+            raise PrecisionFailed(f"the range of activation {name} was not measured")
+        measured = index.moved[measured]
+    low, high = ranges[measured]
+    return activation_quantization(low, high, symmetric=scheme.activation == "int8")
 
 
 def adjust_ranges(index: GraphIndex, ranges: Ranges, scheme: Scheme) -> Ranges:
@@ -132,7 +145,7 @@ def _of_constant(index: GraphIndex, plan: Plan, name: str, scheme: Scheme) -> Qu
 
 
 @dataclass
-class _Inserter:
+class Inserter:
     """Writes the quantized graph: the old nodes with their ends renamed, and the new ones."""
 
     index: GraphIndex
@@ -146,6 +159,7 @@ class _Inserter:
     """What nodes write in place of a tensor."""
 
     def run(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """The quantized model; `model` gives what is around the graph."""
         for name in self.plan.tensors:
             if name in self.index.outputs and name not in self.index.inputs:
                 self.writes[name] = f"{name}_QuantizeLinear_Input"
@@ -187,17 +201,17 @@ class _Inserter:
                 self._quantize_activation(written)
 
     def _quantize_activation(self, name: str) -> None:
-        parameters = self._parameters(self.plan.source(name))
+        parameters = self.parameters(self.source(name))
         integers = f"{name}_QuantizeLinear_Output"
         written, read = self.writes.get(name, name), self.reads.get(name, name)
         self._add("QuantizeLinear", name, [written, *parameters], integers)
-        self._add("DequantizeLinear", name, [integers, *parameters], read)
+        self.dequantize(name, [integers, *parameters], read)
 
     def _dequantize_constant(self, name: str) -> None:
         by = self.scales[name]
-        integers = self._store(f"{name}_quantized", quantize(self.index.values(name), by))
-        parameters = self._parameters(name)
-        self._add("DequantizeLinear", name, [integers, *parameters], self.reads[name], by.axis)
+        integers = self.store(f"{name}_quantized", quantize(self.index.values(name), by))
+        parameters = self.parameters(name)
+        self.dequantize(name, [integers, *parameters], self.reads[name], by.axis)
 
     def _dequantize_bias(self, bias: Bias) -> tuple[int, str]:
         """Store a bias as int32; the number of its node and the name that this reads."""
@@ -210,12 +224,12 @@ class _Inserter:
         )
         stem = f"{name}_quantized"
         parts = [
-            self._store(stem, integers),
-            self._store(f"{stem}_scale", scale),
-            self._store(f"{stem}_zero_point", np.zeros(scale.shape, np.int32)),
+            self.store(stem, integers),
+            self.store(f"{stem}_scale", scale),
+            self.store(f"{stem}_zero_point", np.zeros(scale.shape, np.int32)),
         ]
         target = f"{name}_DequantizeLinear_Output"
-        self._add("DequantizeLinear", name, parts, target, 0 if scale.ndim else None)
+        self.dequantize_bias(bias.node, name, parts, target)
         return bias.node, target
 
     def _own_name(self, bias: str) -> str:
@@ -223,15 +237,31 @@ class _Inserter:
         names = itertools.chain([bias], (f"{bias}{number}" for number in itertools.count()))
         return next(name for name in names if f"{name}_quantized" not in self.constants)
 
-    def _parameters(self, name: str) -> list[str]:
+    def parameters(self, name: str) -> list[str]:
+        """Names of a tensor's scale and zero point, stored at their first use."""
         by = self.scales[name]
         named = {f"{name}_scale": by.scale, f"{name}_zero_point": by.zero_point}
-        return [self._store(stored, values) for stored, values in named.items()]
+        return [self.store(stored, values) for stored, values in named.items()]
 
-    def _store(self, name: str, values: Array | Floats) -> str:
+    def store(self, name: str, values: Array | Floats) -> str:
+        """Add a constant, once; its name."""
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(values, name)
         return name
+
+    def source(self, name: str) -> str:
+        """The tensor whose scale and zero point an activation is rounded with."""
+        return self.plan.source(name)
+
+    def dequantize(
+        self, name: str, inputs: list[str], output: str, axis: int | None = None
+    ) -> None:
+        """Give floats for integers under the name that nodes read."""
+        self._add("DequantizeLinear", name, inputs, output, axis)
+
+    def dequantize_bias(self, number: int, name: str, inputs: list[str], output: str) -> None:  # noqa: ARG002 - a subclass needs the number
+        """The same for the bias of a node."""
+        self.dequantize(name, inputs, output, 0 if self.constants[inputs[1]].dims else None)
 
     def _add(
         self, operator: str, name: str, inputs: list[str], output: str, axis: int | None = None

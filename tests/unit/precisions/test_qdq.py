@@ -12,8 +12,8 @@ from onnx import numpy_helper
 from slipway.errors import PrecisionFailed
 from slipway.precisions import graphs
 from slipway.precisions.audit import Ranges
-from slipway.precisions.int8_static import BETWEEN
 from slipway.precisions.marking import WEIGHTED, GraphIndex, Scheme, plan_quantization
+from slipway.precisions.policy import BETWEEN
 from slipway.precisions.preprocess import preprocess
 from slipway.precisions.qdq import quantize_file
 from slipway.precisions.scales import (
