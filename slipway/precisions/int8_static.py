@@ -4,6 +4,7 @@ Types and operators are the policy's: on x64 unsigned activations and signed wei
 faster than onnxruntime's default of signed for both.
 """
 
+import shutil
 from pathlib import Path
 
 import onnx
@@ -11,15 +12,24 @@ import onnx
 from slipway.errors import DataError
 from slipway.precisions import graphs
 from slipway.precisions.audit import audit_ranges, audit_weights
+from slipway.precisions.budgeting import Candidates, Judge
 from slipway.precisions.calibration import audit_data, calibrate, choose_samples
-from slipway.precisions.finishing import Settings, conclude, finish, refuse, skip, workplace
+from slipway.precisions.finishing import (
+    Settings,
+    conclude,
+    finish,
+    refuse,
+    skip,
+    tools,
+    workplace,
+)
 from slipway.precisions.marking import WEIGHTED
 from slipway.precisions.policy import Policy, choose_policy
 from slipway.precisions.preprocess import preprocess
 from slipway.precisions.qdq import quantize_file
 from slipway.precisions.saturation import RISKY, saturating_share, saturation_finding
 from slipway.protocols import ConvertRequest, ConvertResult
-from slipway.reports import Finding, ScaleAudit
+from slipway.reports import Attempt, Finding, ScaleAudit
 from slipway.samples.arrays import Samples, load_samples
 from slipway.specs import Int8StaticSpec
 
@@ -42,7 +52,7 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
         return skip(reason)
     samples = choose_samples(model, load_samples(request.calibration), count=options.samples)
     with workplace(scratch) as work:
-        return _convert(model, samples, options, work=work, scratch=scratch)
+        return _convert(model, samples, request, options, work=work, scratch=scratch)
 
 
 def inapplicable(model: onnx.ModelProto) -> str | None:
@@ -56,12 +66,18 @@ def inapplicable(model: onnx.ModelProto) -> str | None:
 
 
 def _convert(
-    model: onnx.ModelProto, samples: Samples, options: Int8StaticSpec, *, work: Path, scratch: Path
+    model: onnx.ModelProto,
+    samples: Samples,
+    request: ConvertRequest,
+    options: Int8StaticSpec,
+    *,
+    work: Path,
+    scratch: Path,
 ) -> ConvertResult:
     warnings = audit_data(samples)
     policy = choose_policy(model, options)
     scheme = policy.scheme
-    settings: Settings = {
+    settings: dict[str, str | int | float | bool] = {
         "target": options.target,
         "weight_type": "QInt8",
         "activation_type": "QUInt8" if scheme.activation == "uint8" else "QInt8",
@@ -86,9 +102,45 @@ def _convert(
     )
     if errors := audit_ranges(ranges):
         return _refuse((*errors, *warnings), len(ranges), settings)
-    quantized = quantize_file(prepared, ranges, scheme)
-    settings, findings = _advise(quantized, policy, settings)
-    return conclude(finish(quantized, scratch), settings=settings, findings=(*warnings, *findings))
+    if request.judge is None:
+        path = finish(quantize_file(prepared, ranges, scheme), scratch)
+        return _conclude(path, policy, settings, warnings)
+    judge = Judge.load(request.judge)
+    candidates = Candidates(prepared, ranges, judge, samples, work)
+    found = candidates.meet_budget(scheme)
+    attempts = tuple(candidates.attempts)
+    if found is None or candidates.model is None:
+        return ConvertResult(
+            status="failed",
+            reason=over_budget(attempts),
+            settings=dict(settings),
+            tools=tools(),
+            attempts=attempts,
+        )
+    path = scratch / "model" / "model.onnx"
+    shutil.move(candidates.model.parent, path.parent)
+    settings = {**settings, "per_channel": found.per_channel}
+    if found.float_nodes:
+        settings["float_nodes"] = ", ".join(sorted(found.float_nodes))
+    result = _conclude(path, policy, settings, warnings)
+    return result.model_copy(update={"attempts": attempts})
+
+
+def over_budget(attempts: tuple[Attempt, ...]) -> str:
+    """Why no candidate is within the budget: what the nearest one is short of."""
+    nearest = min(attempts, key=lambda a: (a.drop is None, a.drop, a.relative_l2 or 0.0))
+    kept = f" with {len(nearest.float_nodes)} nodes in float" if nearest.float_nodes else ""
+    return (
+        f"no static INT8 is within the budget; of {len(attempts)} tried the nearest is "
+        f"{nearest.label}{kept}: {nearest.reason}"
+    )
+
+
+def _conclude(
+    path: Path, policy: Policy, settings: Settings, findings: tuple[Finding, ...]
+) -> ConvertResult:
+    settings, advice = _advise(graphs.load_model(path), policy, settings)
+    return conclude(path, settings=settings, findings=(*findings, *advice))
 
 
 def _advise(
