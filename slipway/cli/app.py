@@ -34,7 +34,7 @@ def run() -> None:
     """Run the program."""
     # Collecting garbage while ten thousand modules' objects are made costs a tenth of the CPU time
     # of every command that imports Prefect or MLflow, and frees nothing.
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(1_000_000, 20, 20)
     app()
 
 
@@ -145,8 +145,9 @@ def quantize(
     calibration: Annotated[Path, typer.Option(help="Inputs that the model will see.")],
     out: Out,
     method: Annotated[
-        Literal["minmax", "percentile", "entropy"], typer.Option(help="How ranges are found.")
-    ] = "minmax",
+        Literal["mse", "minmax", "percentile", "entropy"],
+        typer.Option(help="How ranges are found."),
+    ] = "mse",
     samples: Annotated[int, typer.Option(min=1, help="Samples used at most.")] = 256,
     as_json: Json = False,
 ) -> None:

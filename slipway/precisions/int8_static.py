@@ -23,7 +23,7 @@ from slipway.precisions.finishing import (
     tools,
     workplace,
 )
-from slipway.precisions.marking import WEIGHTED
+from slipway.precisions.marking import WEIGHTED, activations_to_measure
 from slipway.precisions.policy import Policy, choose_policy
 from slipway.precisions.preprocess import preprocess
 from slipway.precisions.qdq import quantize_file
@@ -97,7 +97,7 @@ def _convert(
         prepared,
         samples,
         method=options.method,
-        op_types=scheme.op_types,
+        tensors=activations_to_measure(prepared, scheme),
         percentile=options.percentile,
     )
     if errors := audit_ranges(ranges):

@@ -27,6 +27,8 @@ DIRECT: Final = frozenset(
     {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "MaxPool", "AveragePool",
      "Slice"}
 )  # fmt: skip
+# Operators whose outputs hold their input's values, and so have its range where none was measured.
+FOLLOWING: Final = DIRECT | {"Split", "Pad"}
 # Activations that a quantized output's zero point and range can stand for.
 REMOVABLE: Final = frozenset({"Relu", "Clip"})
 # Operators of which every float input and output is quantized with a scale of its own.
@@ -127,7 +129,7 @@ class GraphIndex:
             moved={
                 output: node.input[0]
                 for node in graph.node
-                if node.op_type in DIRECT
+                if node.op_type in FOLLOWING
                 for output in node.output
             },
         )
@@ -169,6 +171,13 @@ def plan_quantization(
         if is_quantized(node, scheme):
             marker.visit(number, node)
     return marker.plan()
+
+
+def activations_to_measure(model: Path, scheme: Scheme) -> tuple[str, ...]:
+    """The activations of a model's file whose ranges its quantizer reads; constants need none."""
+    index = GraphIndex.build(onnx.load(model, load_external_data=False).graph)
+    plan = plan_quantization(index, scheme)
+    return tuple(name for name in plan.ranged if name not in index.constants)
 
 
 def is_quantized(node: onnx.NodeProto, scheme: Scheme) -> bool:

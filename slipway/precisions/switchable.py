@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from slipway.precisions import graphs
 from slipway.precisions.audit import Ranges
 from slipway.precisions.marking import (
-    DIRECT,
+    FOLLOWING,
     REMOVABLE,
     GraphIndex,
     Plan,
@@ -59,7 +59,7 @@ class SwitchableModel(Session):
         return tuple(
             node.name
             for node in self._index.graph.node
-            if is_quantized(node, self._scheme) and node.op_type not in DIRECT | REMOVABLE
+            if is_quantized(node, self._scheme) and node.op_type not in FOLLOWING | REMOVABLE
         )
 
     def keep_float(self, nodes: frozenset[str]) -> None:

@@ -15,6 +15,7 @@ from slipway.reporting import cells, formatting, frontier, plots, summary
 from slipway.reports import (
     BenchmarkReport,
     Diagnosis,
+    Divergence,
     Evidence,
     Finding,
     Frontier,
@@ -158,8 +159,20 @@ def _variant_findings(variant: VariantReport) -> Iterator[Finding]:
         yield from variant.validation.check.findings
         if variant.validation.diagnosis:
             yield _told(variant.validation.diagnosis)
+        if variant.validation.divergence:
+            yield _located(variant.validation.divergence)
     if variant.conversion.scales:
         yield from variant.conversion.scales.findings
+
+
+def _located(divergence: Divergence) -> Finding:
+    sentence = divergence.sentence
+    return Finding(
+        level="error",
+        code=f"diverges-from-{divergence.against}",
+        message=f"{sentence[:1].upper()}{sentence[1:]}.",
+        place=divergence.node,
+    )
 
 
 def _told(diagnosis: Diagnosis) -> Finding:

@@ -40,7 +40,11 @@ class Int8StaticSpec(PrecisionSpec):
     """INT8 weights and activations in QDQ form, ranges found from calibration data."""
 
     method: CalibrationMethod = Field(
-        default="minmax", description="How an activation's range is found from its values."
+        default="mse",
+        description="How an activation's range is found from its values: `mse` takes the least "
+        "squared error of 8-bit values, `minmax` all values, `percentile` cuts off the outermost, "
+        "`entropy` the least Kullback-Leibler divergence of 2,048 bins (what onnxruntime calls "
+        "entropy has 128 bins by default, and is minmax).",
     )
     samples: int = Field(
         default=256, ge=1, description="How many calibration samples are used at most."

@@ -17,7 +17,7 @@ Framework = Literal[
     "tensorflow",
 ]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
-CalibrationMethod = Literal["minmax", "percentile", "entropy"]
+CalibrationMethod = Literal["mse", "minmax", "percentile", "entropy"]
 Target = Literal["x64", "x64-vnni", "arm64", "gpu"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
 DType = Literal[

@@ -130,7 +130,8 @@ def test_the_time_budget_ends_the_measurement(heavy: Path, golden: Path, tmp_pat
     started = time.monotonic()
     asked = request({"fp32": heavy}, golden, queries=1_000_000, max_seconds=0.3)
     (row,) = measure(asked, tmp_path).rows
-    assert time.monotonic() - started < 5
+    # A million queries would take ten minutes; a busy machine may need seconds for one batch.
+    assert time.monotonic() - started < 60
     assert 0 < row.queries < 1_000_000
 
 

@@ -12,7 +12,12 @@ from onnx import numpy_helper
 from slipway.errors import PrecisionFailed
 from slipway.precisions import graphs
 from slipway.precisions.audit import Ranges
-from slipway.precisions.marking import WEIGHTED, GraphIndex, Scheme, plan_quantization
+from slipway.precisions.marking import (
+    WEIGHTED,
+    Scheme,
+    activations_to_measure,
+    plan_quantization,
+)
 from slipway.precisions.policy import BETWEEN
 from slipway.precisions.preprocess import preprocess
 from slipway.precisions.qdq import quantize_file
@@ -321,8 +326,21 @@ def test_weights_are_off_by_half_a_step_at_most(
 
 
 def test_only_tensors_whose_ranges_decide_a_scale_are_asked_for(tmp_path: Path) -> None:
-    index = GraphIndex.build(onnx.load(prepared(tiny_models.cnn(), tmp_path)).graph)
-    plan = plan_quantization(index, Scheme(OP_TYPES))
-    asked = [name for name in plan.ranged if name not in index.constants]
+    asked = activations_to_measure(prepared(tiny_models.cnn(), tmp_path), Scheme(OP_TYPES))
     # c1 and c2 go with their Relus; p1 and f take their inputs' scales.
-    assert asked == ["image", "r1", "r2", "g", "scores"]
+    assert asked == ("image", "r1", "r2", "g", "scores")
+
+
+def test_an_activation_that_only_moves_values_has_their_range_where_it_has_none(
+    tmp_path: Path,
+) -> None:
+    model, feeds = models()["cnn"]
+    path = prepared(model, tmp_path)
+    asked = activations_to_measure(path, Scheme(OP_TYPES))
+    ranges = {name: r for name, r in measured_ranges(path, feeds).items() if name in asked}
+    first = next(node.name for node in onnx.load(path).graph.node if node.op_type == "Conv")
+    ours = quantize_file(path, ranges, Scheme(OP_TYPES, float_nodes=frozenset({first})))
+    scales = constants(ours, "_scale")
+    # Its convolution is in float, so that the second one's input has a scale of its own.
+    assert "r1_scale" not in scales
+    assert scales["p1_scale"] * 255 == pytest.approx(ranges["r1"][1])
