@@ -220,6 +220,20 @@ class ParityRequest(Value):
     tolerance: Tolerance
 
 
+class RecordRequest(Value):
+    """A model whose own outputs on data are to be recorded."""
+
+    model: Path
+    data: Path
+    rows: int = Field(default=512, description="How many at most, evenly spaced.")
+
+
+class RecordResult(Value):
+    """A golden set of the model itself."""
+
+    golden: Path
+
+
 class SelftestRequest(Value):
     """An unpacked bundle."""
 

@@ -101,7 +101,7 @@ def test_a_search_takes_few_trials() -> None:
         tried.append(kept)
         return {"n0", "n1", "n2"} <= kept
 
-    assert find_float_nodes(nodes, passes) == {"n0", "n1", "n2"}
+    assert find_float_nodes(nodes, passes) == frozenset({"n0", "n1", "n2"})
     assert len(tried) <= 1 + 6 + 3
 
 
