@@ -177,6 +177,7 @@ class ConvertResult(Value):
     reason: str | None = None
     model: Path | None = None
     scales: ScaleAudit | None = None
+    findings: tuple[Finding, ...] = ()
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
     tools: dict[str, str] = Field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()

@@ -149,6 +149,9 @@ class ConversionReport(Value):
     reason: str | None = None
     model: ArtifactRef | None = None
     scales: ScaleAudit | None = None
+    findings: tuple[Finding, ...] = Field(
+        default=(), description="What was kept, clamped or lost, by name."
+    )
     settings: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="The choices that decided the bytes."
     )

@@ -125,7 +125,7 @@ def _judge_reads(given: dict[str, Any]) -> dict[str, object]:
 @stage(
     name="convert",
     run_name="convert {spec.name} to {precision}",
-    code_version=2,
+    code_version=3,
     reads=_convert_reads,
     tools=RUNTIME,
 )

@@ -201,13 +201,36 @@ def quantize(  # noqa: PLR0913, PLR0917 - the options of a command
 
 
 @app.command()
-def fp16(model: Model, out: Out, as_json: Json = False) -> None:
-    """Convert a model to half precision, keeping float32 inputs and outputs."""
+def fp16(
+    model: Model,
+    out: Out,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Inputs that the model will see; what overflows is found from them."),
+    ] = None,
+    keep_io_types: Annotated[
+        bool, typer.Option(help="Keep float32 inputs and outputs, casting inside.")
+    ] = True,
+    largest_activation: Annotated[
+        float, typer.Option(min=1, max=65504, help="Beyond it, nodes stay float32.")
+    ] = 16384.0,
+    samples: Annotated[int, typer.Option(min=1, help="Samples measured at most.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Convert a model to half precision where float16 holds its numbers."""
     with answering(as_json=as_json, working="converting"):
         from slipway.specs import Fp16Spec
         from slipway.stages.bare import convert_file
 
-        made = convert_file(model, out, precision="fp16", options=Fp16Spec())
+        made = convert_file(
+            model,
+            out,
+            precision="fp16",
+            options=Fp16Spec(
+                keep_io_types=keep_io_types, largest_activation=largest_activation, samples=samples
+            ),
+            calibration=calibration,
+        )
         answer(made, as_json=as_json, words=lambda: _made(made))
 
 
@@ -307,6 +330,7 @@ def _made(made: "ConvertedFile") -> None:
     say(f"{made.model}: {made.size_bytes} bytes, {made.digest}")
     for name, value in made.settings.items():
         say(f"  {name}: {value}")
+    _list(made.findings)
 
 
 def _list(findings: "tuple[Finding, ...]") -> None:

@@ -161,6 +161,7 @@ def _variant_findings(variant: VariantReport) -> Iterator[Finding]:
             yield _told(variant.validation.diagnosis)
         if variant.validation.divergence:
             yield _located(variant.validation.divergence)
+    yield from variant.conversion.findings
     if variant.conversion.scales:
         yield from variant.conversion.scales.findings
 

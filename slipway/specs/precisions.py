@@ -28,6 +28,16 @@ class Fp16Spec(PrecisionSpec):
     keep_io_types: bool = Field(
         default=True, description="Keep float32 inputs and outputs, casting inside."
     )
+    largest_activation: float = Field(
+        default=16384.0,
+        gt=0,
+        le=65504,
+        description="Nodes whose values reach beyond this on the calibration data stay float32; "
+        "float16 ends at 65504, and other data may reach further.",
+    )
+    samples: int = Field(
+        default=64, ge=1, description="How many calibration samples are measured at most."
+    )
 
 
 class Int8DynamicSpec(PrecisionSpec):

@@ -72,8 +72,8 @@ class Materials(Value):
         return None if self.golden else self.evaluation or self.calibration
 
     def calibration_for(self, precision: Precision) -> ArtifactRef | None:
-        """Calibration data, for the one precision whose bytes it decides."""
-        return self.calibration if precision == "int8-static" else None
+        """Calibration data, for the precisions whose bytes it decides."""
+        return self.calibration if precision in {"fp16", "int8-static"} else None
 
     def digests(self) -> dict[str, str]:
         """Digest by role, for the provenance."""

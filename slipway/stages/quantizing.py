@@ -228,7 +228,7 @@ class _Ladder:
             precision=precision,
             model=self._model,
             options=options,
-            calibration=self._calibration if precision == "int8-static" else None,
+            calibration=self._calibration if precision != "int8-dynamic" else None,
             judge=judge if precision == "int8-static" else None,
         )
         return self._run(

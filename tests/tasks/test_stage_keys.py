@@ -167,7 +167,7 @@ def test_files_that_only_moved_make_nothing_run_again(entry: str, value: object)
         ("factory", {EXPORT}),
         ("model", {FP16, DYNAMIC, STATIC, VALIDATE, BENCHMARK}),
         ("golden", {EXPORT, VALIDATE, STATIC, BENCHMARK}),
-        ("cal", {STATIC}),
+        ("cal", {FP16, STATIC}),
         ("eval", {EXPORT, STATIC, VALIDATE}),
         ("asset", set()),
         ("sealed", {SELFTEST}),
