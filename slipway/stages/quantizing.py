@@ -17,7 +17,6 @@ from slipway.precisions.graphs import DATA_SUFFIX
 from slipway.protocols import (
     AnyPrecisionSpec,
     BenchmarkRequest,
-    BenchmarkResult,
     ConvertRequest,
     ConvertResult,
     RecordRequest,
@@ -26,6 +25,7 @@ from slipway.protocols import (
 )
 from slipway.reports import (
     BenchmarkReport,
+    BenchmarkSuite,
     ConversionReport,
     Frontier,
     FrontierPoint,
@@ -50,7 +50,7 @@ Result = TypeVar("Result", bound=Value)
 
 QUANTIZED: Final[tuple[Precision, ...]] = ("int8-static", "int8-dynamic")
 # Enough to tell variants apart by their paired ratios; the command is not a benchmark.
-BENCHMARK: Final = BenchmarkSpec(queries=200, max_seconds=5.0)
+BENCHMARK: Final = BenchmarkSpec(queries=200, processes=3, max_seconds=5.0)
 
 
 class Goal(Value):
@@ -152,7 +152,7 @@ class _Ladder:
                 golden=self._golden,
                 options=BENCHMARK,
             ),
-            BenchmarkResult,
+            BenchmarkSuite,
             "the benchmark",
         )
         self._rows = result.rows
