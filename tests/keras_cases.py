@@ -13,7 +13,7 @@ import numpy as np
 
 from slipway.exporters.tensorflow_runtime import tf
 from slipway.protocols import ExportRequest
-from slipway.samples.arrays import Array
+from slipway.samples.arrays import Array, save_npz
 from slipway.specs import SourceSpec, TensorSpec
 from tests import keras_models
 
@@ -52,6 +52,7 @@ class Case:
     def filled(self, model: Any) -> dict[str, Array]:
         """Rows for each input, by name, as the model itself takes them."""
         random = np.random.default_rng(1)
+        wanted: dict[str, tuple[Sequence[int | str | None], str]]
         if self.inputs:
             wanted = {name: (spec.shape[1:], spec.dtype) for name, spec in self.inputs.items()}
         else:
@@ -59,7 +60,7 @@ class Case:
         return {
             name: self.data[name]
             if name in self.data
-            else _random(random, (ROWS, *(size or OPEN for size in shape)), dtype)
+            else _random(random, (ROWS, *(int(size or OPEN) for size in shape)), dtype)
             for name, (shape, dtype) in wanted.items()
         }
 
@@ -93,7 +94,7 @@ def save(case: Case, folder: Path) -> ExportRequest:
         name: to_nchw(array) if name in case.as_nchw else array
         for name, array in case.filled(model).items()
     }
-    np.savez(folder / "golden.npz", **golden)
+    save_npz(folder / "golden.npz", golden)
     more: dict[str, Any] = {}
     if case.factory:
         more = {"factory_path": folder / "factory.py", "inputs": dict(case.inputs)}
@@ -127,7 +128,7 @@ def save_folder(case: Case, folder: Path) -> ExportRequest:
     golden = {
         name: to_nchw(array) if name in case.as_nchw else array for name, array in rows.items()
     }
-    np.savez(folder / "golden.npz", **golden)
+    save_npz(folder / "golden.npz", golden)
     return ExportRequest(
         source=SourceSpec(framework="tensorflow", uri=str(path), inputs_as_nchw=case.as_nchw),
         path=path,
@@ -373,15 +374,18 @@ def _core() -> None:
     )
 
 
+_RECURRENT: Final[tuple[tuple[str, Sequence[int | None], dict[str, Any]], ...]] = (
+    ("", SERIES, {}),
+    ("return_sequences", SERIES, {"return_sequences": True}),
+    ("go_backwards", (5, 4), {"go_backwards": True, "return_sequences": True}),
+    ("unrolled", (5, 4), {"unroll": True}),
+)
+
+
 def _recurrent() -> None:
     for name in ("SimpleRNN", "GRU", "LSTM"):
         kind = getattr(layers, name)
-        for title, shape, options in (
-            ("", SERIES, {}),
-            ("return_sequences", SERIES, {"return_sequences": True}),
-            ("go_backwards", (5, 4), {"go_backwards": True, "return_sequences": True}),
-            ("unrolled", (5, 4), {"unroll": True}),
-        ):
+        for title, shape, options in _RECURRENT:
             layer_case(title, kind, shape, 3, **options)
         case(
             f"{name} return_state",
@@ -413,14 +417,12 @@ def _recurrent() -> None:
         return keras.Model([x, state], layers.GRU(3)(x, initial_state=state))
 
     case("GRU with a state", with_state)
-    for title, options in (("", {}), ("sum", {"merge_mode": "sum"})):
+    for title, merge in (("", {}), ("sum", {"merge_mode": "sum"})):
         for name in ("LSTM", "GRU"):
             case(
                 f"Bidirectional {name} {title}".strip(),
-                lambda name=name, options=options: model_of(  # type: ignore[misc]
-                    layers.Bidirectional(
-                        getattr(layers, name)(3, return_sequences=True), **options
-                    ),
+                lambda name=name, merge=merge: model_of(  # type: ignore[misc]
+                    layers.Bidirectional(getattr(layers, name)(3, return_sequences=True), **merge),
                     shape=SERIES,
                 ),
             )
@@ -443,10 +445,10 @@ def _recurrent() -> None:
         "TimeDistributed Dense",
         lambda: model_of(layers.TimeDistributed(layers.Dense(3)), shape=SERIES),
     )
-    for dim, shape in ((1, (3, 8, 2)), (2, FRAMES), (3, (3, 5, 4, 4, 2))):
+    for dim, frames in ((1, (3, 8, 2)), (2, FRAMES), (3, (3, 5, 4, 4, 2))):
         kind = getattr(layers, f"ConvLSTM{dim}D")
-        layer_case("", kind, shape, 3, 3)
-        layer_case("same", kind, shape, 3, 3, padding="same", return_sequences=True)
+        layer_case("", kind, frames, 3, 3)
+        layer_case("same", kind, frames, 3, 3, padding="same", return_sequences=True)
 
 
 def _with_gaps() -> Array:
@@ -477,7 +479,7 @@ def _attention() -> None:
         (layers.MultiHeadAttention, (2, 4)),
         (layers.GroupQueryAttention, (4, 4, 2)),
     ):
-        for title, shape, options in (
+        for title, shape, how in (
             ("", (5, 8), {}),
             ("of any length", (None, 8), {}),
             ("causal", (5, 8), {"use_causal_mask": True}),
@@ -485,8 +487,8 @@ def _attention() -> None:
         ):
             case(
                 f"{kind.__name__} {title}".strip(),
-                lambda kind=kind, first=first, shape=shape, options=options: model_on(  # type: ignore[misc]
-                    lambda x: kind(*first)(x, x, **options), x=shape
+                lambda kind=kind, first=first, shape=shape, how=how: model_on(  # type: ignore[misc]
+                    lambda x: kind(*first)(x, x, **how), x=shape
                 ),
             )
 
@@ -563,7 +565,7 @@ def _preprocessing() -> None:
         invert=True,
         dtype="int64",
     )
-    words = {"dtype": "string", "data": {"x": _words(3)}}
+    words: dict[str, Any] = {"dtype": "string", "data": {"x": _words(3)}}
     layer_case("", layers.StringLookup, (3,), vocabulary=["red", "blue"], **words)
     layer_case(
         "one_hot",
@@ -584,7 +586,7 @@ def _preprocessing() -> None:
     )
     text = {"x": np.array(["Red, blue!", "green red"] * 16).reshape(ROWS, 1)}
     for mode in ("int", "multi_hot", "tf_idf"):
-        more = {"idf_weights": [0.5, 0.7]} if mode == "tf_idf" else {}
+        more: dict[str, Any] = {"idf_weights": [0.5, 0.7]} if mode == "tf_idf" else {}
         layer_case(
             mode,
             layers.TextVectorization,

@@ -163,7 +163,7 @@ class Named(nn.Module):
         x = self.parts["second"](self.parts["first"](x).relu())
         for layer in self.rest:
             x = layer(x)
-        return x * self.scales[0] + self.shifts["last"]
+        return x * self.scales[0] + self.shifts["last"]  # type: ignore[no-any-return]
 
 
 def floats(*shape: int | str) -> Inputs:
@@ -518,9 +518,8 @@ def _transformers() -> None:
         )
 
 
-def _layer(kind: Any, **options: Any) -> nn.Module:
-    made: nn.Module = kind(8, 2, **{"dim_feedforward": 16, "batch_first": True, **options})
-    return made
+def _layer(kind: Any, **options: Any) -> Any:
+    return kind(8, 2, **{"dim_feedforward": 16, "batch_first": True, **options})
 
 
 def _some(dimensions: int, *options: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
