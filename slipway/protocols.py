@@ -15,6 +15,7 @@ from slipway.reports import (
     BenchmarkConditions,
     BenchmarkReport,
     Finding,
+    OutputNoise,
     RegisteredVersion,
     ScaleAudit,
     Status,
@@ -76,6 +77,7 @@ class ExportResult(Value):
     golden_batch_sizes: tuple[int, ...]
     tools: dict[str, str]
     findings: tuple[Finding, ...] = ()
+    noise: tuple[OutputNoise, ...] = ()
 
 
 class TraceRequest(Value):
