@@ -1,48 +1,18 @@
 """One release: the spec that the other files here hold the parts of."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from slipway.artifacts import Value
 from slipway.errors import SpecError
 from slipway.specs.judging import BudgetSpec, ParitySpec
+from slipway.specs.measuring import BenchmarkSpec
 from slipway.specs.mistakes import explain
 from slipway.specs.precisions import PrecisionsSpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
 from slipway.specs.words import MAX_OPSET, Alias, Metric, Name, Opset
-
-
-class BenchmarkSpec(Value):
-    """Where and how variants are measured."""
-
-    providers: tuple[Literal["cpu"], ...] = Field(
-        default=("cpu",), description="Execution providers to measure on."
-    )
-    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(1,), min_length=1, description="Batch sizes to measure."
-    )
-    intra_op_threads: int | None = Field(
-        default=None, ge=1, description="Threads inside an operator; all allotted cores if empty."
-    )
-    queries: int = Field(
-        default=700,
-        ge=20,
-        description="Queries per variant and batch size. A p99 needs 662; with fewer it is "
-        "reported as not estimable.",
-    )
-    max_seconds: float = Field(
-        default=20.0,
-        gt=0,
-        description="Time budget per variant and batch size; fewer queries run if it ends first.",
-    )
-    slo_p99_ms: float | None = Field(
-        default=None, gt=0, description="The p99 latency at batch size 1 that serving needs."
-    )
-    fresh: bool = Field(
-        default=False, description="Measure again even where nothing changed on this machine."
-    )
 
 
 class RegisterSpec(Value):
