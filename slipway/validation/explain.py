@@ -17,6 +17,7 @@ from slipway.specs import Tolerance
 from slipway.validation.diagnosis import diagnose
 from slipway.validation.diagnosis.divergence import find_float32_departure, open_failure
 from slipway.validation.diagnosis.sources import find_source_departure, find_training_mode
+from slipway.validation.diagnosis.weights import find_rounded_constant
 
 
 class ExplainRequest(Value):
@@ -43,6 +44,8 @@ def find_causes(
     opened = open_failure(model, golden, tolerance, scratch)
     found = find_float32_departure(opened) if opened else None
     if found is None:
+        if diagnosis is None and opened is not None:
+            diagnosis = find_rounded_constant(opened)
         return diagnosis, None
     return diagnosis or found[1], found[0]
 
