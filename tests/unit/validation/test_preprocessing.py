@@ -38,11 +38,13 @@ def told(
 
 
 def pixels(x: Array) -> Array:
-    return np.clip(128 + 60 * x, 0, 255)
+    clipped: Array = np.clip(128 + 60 * x, 0, 255)
+    return clipped
 
 
 def table(x: Array) -> Array:
-    return x * DEVIATION + MEAN
+    columns: Array = x * DEVIATION + MEAN
+    return columns
 
 
 def test_pixels_that_were_not_divided_by_255_are_told(tmp_path: Path) -> None:
