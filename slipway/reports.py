@@ -482,3 +482,17 @@ class ReleaseReport(Value):
     registered: RegisteredVersion | None = None
     report: str = Field(description="Path of the HTML report on this machine.")
     cache: CacheReport = CacheReport(hits=0, misses=0)
+
+
+class CollectionReport(Value):
+    """What a store holds, and what of it nothing refers to."""
+
+    store: str
+    objects: int
+    size_bytes: int
+    live: int = Field(description="Objects that a version or a cached result refers to.")
+    unreferenced: tuple[Digest, ...] = Field(
+        description="Objects that nothing refers to and that are old enough."
+    )
+    unreferenced_bytes: int
+    deleted: bool
