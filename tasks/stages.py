@@ -24,7 +24,7 @@ from slipway.reports import (
     ValidationReport,
 )
 from slipway.specs import Framework, Precision, ReleaseSpec
-from slipway.stages import making, proving, releasing
+from slipway.stages import explaining, making, proving, releasing
 from slipway.stages.interpreters import interpreter_for
 from slipway.stages.making import Materials
 from tasks.policy import stage, tool_versions
@@ -70,7 +70,7 @@ def _export_reads(given: dict[str, Any]) -> object:
         "trusted": source.trusted,
         "inputs": spec.inputs,
         "outputs": spec.outputs,
-        "opset": [spec.opset, "opset" in spec.model_fields_set],
+        "opset": [spec.opset, spec.highest_opset, "opset" in spec.model_fields_set],
         "labels": spec.data.labels,
         "tools": framework_tools(source.known_framework),
     }
@@ -108,7 +108,7 @@ def _convert_reads(given: dict[str, Any]) -> object:
 @stage(
     name="convert",
     run_name="convert {spec.name} to {precision}",
-    code_version=1,
+    code_version=2,
     reads=_convert_reads,
     tools=RUNTIME,
 )
@@ -152,6 +152,32 @@ def validate_model(
     )
 
 
+def _explain_reads(given: dict[str, Any]) -> object:
+    materials: Materials = given["materials"]
+    source = {
+        "spec": given["spec"],
+        "source": materials.source,
+        "factory": materials.factory,
+        "golden": materials.golden,
+        "sample_data": materials.sample_data,
+    }
+    return [_export_reads(source), given["exported"], given["validation"]]
+
+
+@stage(
+    name="explain",
+    run_name="explain {spec.name}",
+    code_version=1,
+    reads=_explain_reads,
+    tools=RUNTIME,
+)
+def explain_failure(
+    spec: ReleaseSpec, materials: Materials, exported: ExportReport, validation: ValidationReport
+) -> ValidationReport:
+    """Why the exported model failed parity, held against its source."""
+    return explaining.explain_failure(spec, materials, exported, validation)
+
+
 def _benchmark_reads(given: dict[str, Any]) -> object:
     spec: ReleaseSpec = given["spec"]
     if spec.benchmark.fresh:
@@ -161,14 +187,14 @@ def _benchmark_reads(given: dict[str, Any]) -> object:
         "options": spec.benchmark,
         "models": {name: ref.digest for name, ref in given["models"].items()},
         "golden": given["golden"],
-        "host": proving.host_fingerprint(),
+        "host": proving.benchmark_fingerprint(),
     }
 
 
 @stage(
     name="benchmark",
     run_name="benchmark {spec.name} on {provider}",
-    code_version=1,
+    code_version=2,
     reads=_benchmark_reads,
     tools=RUNTIME,
 )

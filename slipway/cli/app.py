@@ -34,7 +34,7 @@ def run() -> None:
     """Run the program."""
     # Collecting garbage while ten thousand modules' objects are made costs a tenth of the CPU time
     # of every command that imports Prefect or MLflow, and frees nothing.
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(1_000_000, 20, 20)
     app()
 
 
@@ -145,8 +145,9 @@ def quantize(
     calibration: Annotated[Path, typer.Option(help="Inputs that the model will see.")],
     out: Out,
     method: Annotated[
-        Literal["minmax", "percentile", "entropy"], typer.Option(help="How ranges are found.")
-    ] = "minmax",
+        Literal["mse", "minmax", "percentile", "entropy"],
+        typer.Option(help="How ranges are found."),
+    ] = "mse",
     samples: Annotated[int, typer.Option(min=1, help="Samples used at most.")] = 256,
     as_json: Json = False,
 ) -> None:
@@ -166,13 +167,36 @@ def quantize(
 
 
 @app.command()
-def fp16(model: Model, out: Out, as_json: Json = False) -> None:
-    """Convert a model to half precision, keeping float32 inputs and outputs."""
+def fp16(
+    model: Model,
+    out: Out,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Inputs that the model will see; what overflows is found from them."),
+    ] = None,
+    keep_io_types: Annotated[
+        bool, typer.Option(help="Keep float32 inputs and outputs, casting inside.")
+    ] = True,
+    largest_activation: Annotated[
+        float, typer.Option(min=1, max=65504, help="Beyond it, nodes stay float32.")
+    ] = 16384.0,
+    samples: Annotated[int, typer.Option(min=1, help="Samples measured at most.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Convert a model to half precision where float16 holds its numbers."""
     with answering(as_json=as_json, working="converting"):
         from slipway.specs import Fp16Spec
         from slipway.stages.bare import convert_file
 
-        made = convert_file(model, out, precision="fp16", options=Fp16Spec())
+        made = convert_file(
+            model,
+            out,
+            precision="fp16",
+            options=Fp16Spec(
+                keep_io_types=keep_io_types, largest_activation=largest_activation, samples=samples
+            ),
+            calibration=calibration,
+        )
         answer(made, as_json=as_json, words=lambda: _made(made))
 
 
@@ -184,14 +208,24 @@ def benchmark(
         Path | None, typer.Option(help="Inputs to run; made up from the signature if absent.")
     ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Repeat for several.")] = None,
-    queries: Annotated[int, typer.Option(min=20, help="Queries per model and batch size.")] = 700,
+    queries: Annotated[
+        int | None,
+        typer.Option(min=20, help="Queries per model and batch size; for a p99 if absent."),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=50, help="Fresh processes to spread them over.")
+    ] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Intra-op threads.")] = None,
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZE of a dynamic dimension, where inputs are made up."),
+    ] = None,
     slo_p99_ms: Annotated[float | None, typer.Option("--slo-p99-ms", help="Wanted p99.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure latency of models side by side, with intervals, in one interleaved session."""
     with answering(as_json=as_json, working="measuring"):
-        from slipway.cli.benchmark_view import print_benchmark
+        from slipway.cli.benchmark_view import parse_dimensions, print_benchmark
         from slipway.specs import BenchmarkSpec
         from slipway.stages.bare import benchmark_files
 
@@ -199,14 +233,23 @@ def benchmark(
             models,
             golden=golden,
             provider=provider,
+            dimensions=parse_dimensions(dim or []),
             options=BenchmarkSpec(
                 batch_sizes=tuple(batch_size or [1]),
                 queries=queries,
+                processes=processes,
                 intra_op_threads=threads,
                 slo_p99_ms=slo_p99_ms,
             ),
         )
-        answer(result, as_json=as_json, words=lambda: print_benchmark(result))
+        answer(
+            result,
+            as_json=as_json,
+            words=lambda: print_benchmark(result),
+            passed=result.status != "failed",
+        )
+        if result.status == "missing environment":
+            raise typer.Exit(3)
 
 
 @app.command()
@@ -272,6 +315,7 @@ def _made(made: "ConvertedFile") -> None:
     say(f"{made.model}: {made.size_bytes} bytes, {made.digest}")
     for name, value in made.settings.items():
         say(f"  {name}: {value}")
+    _list(made.findings)
 
 
 def _list(findings: "tuple[Finding, ...]") -> None:

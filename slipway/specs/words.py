@@ -17,11 +17,28 @@ Framework = Literal[
     "tensorflow",
 ]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
-CalibrationMethod = Literal["minmax", "percentile", "entropy"]
+CalibrationMethod = Literal["mse", "minmax", "percentile", "entropy"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
 DType = Literal[
     "float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool", "string"
 ]
+
+ProviderName = Literal[
+    "cpu",
+    "openvino",
+    "cuda",
+    "tensorrt",
+    "migraphx",
+    "rocm",
+    "directml",
+    "coreml",
+    "xnnpack",
+    "qnn",
+]
+Scenario = Literal["single-stream", "offline", "server"]
+Optimization = Literal["none", "basic", "extended", "all"]
+ExecutionMode = Literal["sequential", "parallel"]
+OptionValue = bool | int | float | str
 
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

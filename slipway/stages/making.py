@@ -60,8 +60,8 @@ class Materials(Value):
         return None if self.golden else self.evaluation or self.calibration
 
     def calibration_for(self, precision: Precision) -> ArtifactRef | None:
-        """Calibration data, for the one precision whose bytes it decides."""
-        return self.calibration if precision == "int8-static" else None
+        """Calibration data, for the precisions whose bytes it decides."""
+        return self.calibration if precision in {"fp16", "int8-static"} else None
 
     def digests(self) -> dict[str, str]:
         """Digest by role, for the provenance."""
@@ -143,21 +143,11 @@ def export_model(
     ):
         result = work.run(
             "slipway.exporters:export",
-            ExportRequest(
-                source=spec.source,
-                path=work.fetch(source, file_name(spec.source.uri)),
-                factory_path=work.fetch_if(factory, "factory.py"),
-                inputs=spec.inputs,
-                outputs=spec.outputs,
-                opset=spec.opset,
-                keep_opset="opset" not in spec.model_fields_set,
-                golden_inputs=work.fetch_if(golden, "golden-inputs"),
-                sample_data=work.fetch_if(sample_data, "sample-data"),
-                labels=spec.data.labels,
+            export_request(
+                work, spec, source, factory=factory, golden=golden, sample_data=sample_data
             ),
             returns=ExportResult,
             what=f"the export of {file_name(spec.source.uri)}",
-            fresh=True,
             python=interpreter.path if interpreter else None,
         )
         return ExportReport(
@@ -166,6 +156,31 @@ def export_model(
             framework=framework,
             **result.model_dump(exclude={"model", "golden"}),
         )
+
+
+def export_request(
+    work: Workspace,
+    spec: ReleaseSpec,
+    source: ArtifactRef,
+    *,
+    factory: ArtifactRef | None = None,
+    golden: ArtifactRef | None = None,
+    sample_data: ArtifactRef | None = None,
+) -> ExportRequest:
+    """What an exporter is given, with its files in the workspace."""
+    return ExportRequest(
+        source=spec.source,
+        path=work.fetch(source, file_name(spec.source.uri)),
+        factory_path=work.fetch_if(factory, "factory.py"),
+        inputs=spec.inputs,
+        outputs=spec.outputs,
+        opset=spec.opset,
+        max_opset=spec.highest_opset,
+        keep_opset="opset" not in spec.model_fields_set,
+        golden_inputs=work.fetch_if(golden, "golden-inputs"),
+        sample_data=work.fetch_if(sample_data, "sample-data"),
+        labels=spec.data.labels,
+    )
 
 
 @contextmanager

@@ -111,7 +111,8 @@ class Workspace:
             request: What it is given.
             returns: What it answers.
             what: For messages.
-            fresh: Start a new interpreter: for frameworks, and for what is measured.
+            fresh: Start a new interpreter: for what is measured, since forked children share
+                their parent's memory layout.
             python: Start another environment's interpreter.
         """
         return run_isolated(

@@ -165,7 +165,7 @@ def test_files_that_only_moved_make_nothing_run_again(entry: str, value: object)
         ("factory", {EXPORT}),
         ("model", {FP16, DYNAMIC, STATIC, VALIDATE, BENCHMARK}),
         ("golden", {EXPORT, VALIDATE, BENCHMARK}),
-        ("cal", {STATIC}),
+        ("cal", {FP16, STATIC}),
         ("eval", {EXPORT, VALIDATE}),
         ("asset", set()),
         ("sealed", {SELFTEST}),

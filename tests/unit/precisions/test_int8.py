@@ -107,7 +107,7 @@ def test_a_misnamed_calibration_array_is_refused(tmp_path: Path) -> None:
 
 
 def test_calibration_data_of_another_shape_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"\[4, 15\], the model takes \[batch, 16\]"):
+    with pytest.raises(DataError, match=r"\[5, 15\], the model takes \[batch, 16\]"):
         to_int8(tiny_models.mlp(), tmp_path, {"x": rows(5, 15)})
 
 
