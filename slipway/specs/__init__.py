@@ -40,6 +40,7 @@ from slipway.specs.words import (
     Precision,
     ProviderName,
     Scenario,
+    Target,
 )
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "ReleaseSpec",
     "Scenario",
     "SourceSpec",
+    "Target",
     "TensorSpec",
     "Tolerance",
     "check_names",
