@@ -15,6 +15,7 @@ from slipway.reports import (
     BenchmarkConditions,
     BenchmarkReport,
     Finding,
+    MadeFor,
     RegisteredVersion,
     ScaleAudit,
     Status,
@@ -24,7 +25,9 @@ from slipway.specs import (
     BenchmarkSpec,
     BudgetSpec,
     Fp16Spec,
+    Fp32OptimizedSpec,
     Fp32Spec,
+    Int4WeightsSpec,
     Int8DynamicSpec,
     Int8StaticSpec,
     Metric,
@@ -36,7 +39,9 @@ from slipway.specs import (
     Tolerance,
 )
 
-AnyPrecisionSpec = Fp32Spec | Fp16Spec | Int8DynamicSpec | Int8StaticSpec
+AnyPrecisionSpec = (
+    Fp32Spec | Fp32OptimizedSpec | Fp16Spec | Int8DynamicSpec | Int8StaticSpec | Int4WeightsSpec
+)
 
 
 class ExportRequest(Value):
@@ -156,6 +161,9 @@ class ConvertResult(Value):
     reason: str | None = None
     model: Path | None = None
     scales: ScaleAudit | None = None
+    made_for: MadeFor | None = Field(
+        default=None, description="The machine that it is for, if only one kind is."
+    )
     findings: tuple[Finding, ...] = ()
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
     tools: dict[str, str] = Field(default_factory=dict)

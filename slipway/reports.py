@@ -125,6 +125,15 @@ class ScaleAudit(Value):
     findings: tuple[Finding, ...] = ()
 
 
+class MadeFor(Value):
+    """What an optimized graph fits: anywhere else it is slower, or fails."""
+
+    provider: str
+    onnxruntime: str
+    architecture: str
+    features: tuple[str, ...] = Field(description="The processor's, of those that decide.")
+
+
 class ConversionReport(Value):
     """One precision made from the exported model, or why not."""
 
@@ -135,6 +144,9 @@ class ConversionReport(Value):
     scales: ScaleAudit | None = None
     findings: tuple[Finding, ...] = Field(
         default=(), description="What was kept, clamped or lost, by name."
+    )
+    made_for: MadeFor | None = Field(
+        default=None, description="The machine that it is for, if only one kind is."
     )
     settings: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="The choices that decided the bytes."

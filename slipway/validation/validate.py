@@ -25,7 +25,7 @@ from slipway.reports import (
 from slipway.samples.arrays import Arrays, Samples, load_samples
 from slipway.samples.fitting import fit_inputs
 from slipway.samples.golden import GoldenSet
-from slipway.specs import LOWER_IS_BETTER, is_close_or_better
+from slipway.specs import LOWER_IS_BETTER, QUANTIZED, is_close_or_better
 from slipway.validation.checking import check_and_open, first_error
 from slipway.validation.diagnosis import diagnose
 from slipway.validation.diagnosis.divergence import find_float32_departure, open_failure
@@ -96,8 +96,8 @@ def _fail_check(request: ValidateRequest, check: CheckReport) -> ValidationRepor
     return ValidationReport(precision=request.precision, passed=False, reason=reason, check=check)
 
 
-def _is_int8(request: ValidateRequest) -> bool:
-    return request.precision.startswith("int8")
+def _is_quantized(request: ValidateRequest) -> bool:
+    return request.precision in QUANTIZED
 
 
 def _check_parity(request: ValidateRequest, session: Session, golden: GoldenSet) -> ParityReport:
@@ -106,7 +106,7 @@ def _check_parity(request: ValidateRequest, session: Session, golden: GoldenSet)
         golden,
         tolerance=request.parity.for_precision(request.precision),
         label_agreement=request.parity.label_agreement,
-        by="labels" if _is_int8(request) else "values",
+        by="labels" if _is_quantized(request) else "values",
         relative_error=request.parity.int8_relative_error,
     )
 
@@ -186,7 +186,7 @@ def _conclude(
     metric: MetricReport | None,
 ) -> ValidationReport:
     objections = [_incomparable(parity)]
-    if not (_is_int8(request) and metric is not None):
+    if not (_is_quantized(request) and metric is not None):
         objections.append(_parity_objection(parity))
     objections.append(_metric_objection(metric))
     reason = next((objection for objection in objections if objection), None)
