@@ -12,8 +12,6 @@ from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Value
 from slipway.reports import (
-    BenchmarkConditions,
-    BenchmarkReport,
     Finding,
     MadeFor,
     RegisteredVersion,
@@ -22,6 +20,7 @@ from slipway.reports import (
     TensorInfo,
 )
 from slipway.specs import (
+    MIN_OPSET,
     BenchmarkSpec,
     BudgetSpec,
     Fp16Spec,
@@ -53,6 +52,9 @@ class ExportRequest(Value):
     inputs: dict[str, TensorSpec] = Field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     opset: Opset = 18
+    max_opset: Opset = Field(
+        default=MIN_OPSET, description="How far to go when an operator needs a later opset."
+    )
     keep_opset: bool = Field(
         default=False,
         description="No opset was asked for: a source that is ONNX already keeps its own.",
@@ -201,13 +203,6 @@ class BenchmarkRequest(Value):
     options: BenchmarkSpec
 
 
-class BenchmarkResult(Value):
-    """What the benchmark's process found."""
-
-    conditions: BenchmarkConditions
-    rows: tuple[BenchmarkReport, ...]
-
-
 class CheckRequest(Value):
     """A model to check."""
 
@@ -233,6 +228,9 @@ class FilesBenchmarkRequest(Value):
 
     models: dict[str, Path]
     golden: Path | None = None
+    dimensions: dict[str, int] = Field(
+        default_factory=dict, description="Sizes of named dimensions, for inputs that are made up."
+    )
     provider: str = "cpu"
     options: BenchmarkSpec
 

@@ -208,14 +208,24 @@ def benchmark(
         Path | None, typer.Option(help="Inputs to run; made up from the signature if absent.")
     ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Repeat for several.")] = None,
-    queries: Annotated[int, typer.Option(min=20, help="Queries per model and batch size.")] = 700,
+    queries: Annotated[
+        int | None,
+        typer.Option(min=20, help="Queries per model and batch size; for a p99 if absent."),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=50, help="Fresh processes to spread them over.")
+    ] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Intra-op threads.")] = None,
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZE of a dynamic dimension, where inputs are made up."),
+    ] = None,
     slo_p99_ms: Annotated[float | None, typer.Option("--slo-p99-ms", help="Wanted p99.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure latency of models side by side, with intervals, in one interleaved session."""
     with answering(as_json=as_json, working="measuring"):
-        from slipway.cli.benchmark_view import print_benchmark
+        from slipway.cli.benchmark_view import parse_dimensions, print_benchmark
         from slipway.specs import BenchmarkSpec
         from slipway.stages.bare import benchmark_files
 
@@ -223,14 +233,23 @@ def benchmark(
             models,
             golden=golden,
             provider=provider,
+            dimensions=parse_dimensions(dim or []),
             options=BenchmarkSpec(
                 batch_sizes=tuple(batch_size or [1]),
                 queries=queries,
+                processes=processes,
                 intra_op_threads=threads,
                 slo_p99_ms=slo_p99_ms,
             ),
         )
-        answer(result, as_json=as_json, words=lambda: print_benchmark(result))
+        answer(
+            result,
+            as_json=as_json,
+            words=lambda: print_benchmark(result),
+            passed=result.status != "failed",
+        )
+        if result.status == "missing environment":
+            raise typer.Exit(3)
 
 
 @app.command()

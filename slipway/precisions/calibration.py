@@ -29,12 +29,12 @@ from slipway.precisions.thresholds import (
     percentile_of_tails,
 )
 from slipway.providers import allotted_cores
-from slipway.providers.sessions import Optimization, Session
+from slipway.providers.sessions import Session
 from slipway.providers.signature import model_inputs
 from slipway.reports import Finding, TensorInfo
 from slipway.samples.arrays import Array, Samples, check_finite
 from slipway.samples.fitting import check_shapes, fit_inputs
-from slipway.specs import CalibrationMethod
+from slipway.specs import CalibrationMethod, Optimization
 
 Progress = Callable[[int, int], None]
 """Told how many samples are done, of how many."""

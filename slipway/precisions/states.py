@@ -26,9 +26,8 @@ from slipway.precisions.statistics import (
     Tails,
 )
 from slipway.precisions.thresholds import cut_of
-from slipway.providers.sessions import Optimization
 from slipway.samples.arrays import Array, Samples, load_npz, save_npz
-from slipway.specs import CalibrationMethod
+from slipway.specs import CalibrationMethod, Optimization
 
 VERSION: Final = 1
 # Outermost values kept beside a histogram: among so few, a sample of a fifth would be a lottery.

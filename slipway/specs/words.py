@@ -23,6 +23,23 @@ DType = Literal[
     "float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool", "string"
 ]
 
+ProviderName = Literal[
+    "cpu",
+    "openvino",
+    "cuda",
+    "tensorrt",
+    "migraphx",
+    "rocm",
+    "directml",
+    "coreml",
+    "xnnpack",
+    "qnn",
+]
+Scenario = Literal["single-stream", "offline", "server"]
+Optimization = Literal["none", "basic", "extended", "all"]
+ExecutionMode = Literal["sequential", "parallel"]
+OptionValue = bool | int | float | str
+
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 QUANTIZED: frozenset[Precision] = frozenset({"int8-dynamic", "int8-static", "int4-weights"})
