@@ -12,6 +12,7 @@ from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Value
 from slipway.reports import (
+    Attempt,
     Finding,
     MadeFor,
     RegisteredVersion,
@@ -147,6 +148,21 @@ class Exporter(Protocol):
         ...
 
 
+class ValidateRequest(Value):
+    """What validation is given: a variant, the golden set, and how it is judged."""
+
+    precision: Precision
+    model: Path
+    golden: Path
+    parity: ParitySpec
+    budget: BudgetSpec
+    metric: Metric | None = None
+    metric_output: str | None = None
+    evaluation: Path | None = None
+    labels: str = "label"
+    baseline: float | None = Field(default=None, description="The fp32 variant's metric.")
+
+
 class ConvertRequest(Value):
     """What a precision converter is given."""
 
@@ -154,6 +170,11 @@ class ConvertRequest(Value):
     model: Path
     options: AnyPrecisionSpec = Field(description="The precision's part of the spec.")
     calibration: Path | None = None
+    judge: ValidateRequest | None = Field(
+        default=None,
+        description="How candidates are judged where the precision can trade speed for accuracy; "
+        "its model is not looked at.",
+    )
 
 
 class ConvertResult(Value):
@@ -169,6 +190,7 @@ class ConvertResult(Value):
     findings: tuple[Finding, ...] = ()
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
     tools: dict[str, str] = Field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
 
 
 class Converter(Protocol):
@@ -177,21 +199,6 @@ class Converter(Protocol):
     def __call__(self, request: ConvertRequest, scratch: Path) -> ConvertResult:
         """Convert. A precision that does not apply is `skipped` with the reason, not an error."""
         ...
-
-
-class ValidateRequest(Value):
-    """What validation is given: a variant, the golden set, and how it is judged."""
-
-    precision: Precision
-    model: Path
-    golden: Path
-    parity: ParitySpec
-    budget: BudgetSpec
-    metric: Metric | None = None
-    metric_output: str | None = None
-    evaluation: Path | None = None
-    labels: str = "label"
-    baseline: float | None = Field(default=None, description="The fp32 variant's metric.")
 
 
 class BenchmarkRequest(Value):
@@ -215,6 +222,20 @@ class ParityRequest(Value):
     model: Path
     golden: Path
     tolerance: Tolerance
+
+
+class RecordRequest(Value):
+    """A model whose own outputs on data are to be recorded."""
+
+    model: Path
+    data: Path
+    rows: int = Field(default=512, description="How many at most, evenly spaced.")
+
+
+class RecordResult(Value):
+    """A golden set of the model itself."""
+
+    golden: Path
 
 
 class SelftestRequest(Value):

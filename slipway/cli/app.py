@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+MetricName = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Spec = Annotated[Path, typer.Argument(help="The release spec (YAML).", metavar="SPEC.yaml")]
 Model = Annotated[Path, typer.Argument(help="The ONNX model.", metavar="MODEL.onnx")]
@@ -149,21 +150,54 @@ def quantize(
         typer.Option(help="How ranges are found."),
     ] = "mse",
     samples: Annotated[int, typer.Option(min=1, help="Samples used at most.")] = 256,
+    target: Annotated[
+        Literal["x64", "x64-vnni", "arm64", "gpu"],
+        typer.Option(help="The processor that will serve it; x64 may lack VNNI."),
+    ] = "x64",
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Inputs to judge by, with labels where there is a metric.")
+    ] = None,
+    metric: Annotated[
+        MetricName | None, typer.Option(help="Task metric, computed on the evaluation data.")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="Name of the labels in it.")] = "label",
+    metric_drop: Annotated[
+        float, typer.Option(min=0, help="How much worse the metric may be.")
+    ] = 0.01,
+    relative_error: Annotated[
+        float, typer.Option(min=0, help="Without a metric: largest relative L2 error.")
+    ] = 0.1,
+    label_agreement: Annotated[
+        float, typer.Option(min=0, max=1, help="Without a metric: share of equal labels.")
+    ] = 0.99,
     as_json: Json = False,
 ) -> None:
-    """Quantize a model to static INT8 (QDQ) with calibrated, audited scales."""
-    with answering(as_json=as_json, working="quantizing"):
-        from slipway.specs import Int8StaticSpec
-        from slipway.stages.bare import convert_file
+    """Quantize a model to the fastest INT8 within an accuracy budget, with audited scales.
 
-        made = convert_file(
+    Static INT8 is tried first, with the fewest nodes kept in float that the budget needs, then
+    dynamic INT8; both are measured beside fp16 and fp32. Exits with 1 when none is within it.
+    """
+    with answering(as_json=as_json, working="quantizing"):
+        from slipway.cli.quantize_view import print_quantized
+        from slipway.specs import BudgetSpec, Int8StaticSpec, ParitySpec
+        from slipway.stages.quantizing import Goal, quantize_within_budget
+
+        report = quantize_within_budget(
             model,
             out,
-            precision="int8-static",
-            options=Int8StaticSpec(method=method, samples=samples),
             calibration=calibration,
+            options=Int8StaticSpec(method=method, samples=samples, target=target),
+            goal=Goal(
+                parity=ParitySpec(
+                    int8_relative_error=relative_error, label_agreement=label_agreement
+                ),
+                budget=BudgetSpec(metric_drop=metric_drop),
+                metric=metric,
+                evaluation=evaluation,
+                labels=labels,
+            ),
         )
-        answer(made, as_json=as_json, words=lambda: _made(made))
+        answer(report, as_json=as_json, words=lambda: print_quantized(report), passed=report.passed)
 
 
 @app.command()

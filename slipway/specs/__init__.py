@@ -43,6 +43,7 @@ from slipway.specs.words import (
     Precision,
     ProviderName,
     Scenario,
+    Target,
 )
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "ReleaseSpec",
     "Scenario",
     "SourceSpec",
+    "Target",
     "TensorSpec",
     "Tolerance",
     "check_names",

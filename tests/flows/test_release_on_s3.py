@@ -1,6 +1,5 @@
 """A release whose bytes live in a bucket of a real S3 server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,11 +25,11 @@ pytestmark = [
 
 
 @pytest.fixture
-def bucket(ceph: Ceph, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(ceph: Ceph, monkeypatch: pytest.MonkeyPatch) -> str:
     use(ceph, monkeypatch)
     open_client(Settings()).create_bucket(Bucket="releases")
     monkeypatch.setenv("SLIPWAY_STORE", "s3://releases/slipway")
-    yield "s3://releases/slipway"
+    return "s3://releases/slipway"
 
 
 def test_a_release_is_stored_in_the_bucket_and_the_next_one_makes_nothing(
