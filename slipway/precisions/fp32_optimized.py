@@ -55,6 +55,8 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
         else:
             optimized = _optimize(source, work / "optimized.onnx", large=large)
         model = graphs.load_model(optimized)
+    for node in graphs.walk_nodes(model):
+        node.ClearField("name")  # what onnxruntime (1.31) calls new nodes differs from run to run
     if _shape_of(model) == before:
         return skip("onnxruntime finds nothing to optimize in this graph")
     made_for = made_here(PROVIDER)
