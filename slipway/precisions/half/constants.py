@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnx.external_data_helper import ExternalDataInfo
 
 from slipway.errors import UnreadableModel
 from slipway.precisions.half.values import HalfValue, Reader
@@ -56,17 +55,18 @@ def read_values(tensor: onnx.TensorProto, folder: Path) -> Array:
     """
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return numpy_helper.to_array(tensor)
-    place = ExternalDataInfo(tensor)
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    shape = tuple(tensor.dims)
+    if 0 in shape:
+        return np.zeros(shape, np.float32)
     try:
-        return np.memmap(
-            folder / place.location,
-            np.dtype("<f4"),
-            "r",
-            offset=place.offset or 0,
-            shape=tuple(tensor.dims),
+        offset = int(place.get("offset", 0))
+        values: Array = np.memmap(
+            folder / place["location"], dtype=np.float32, mode="r", offset=offset, shape=shape
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UnreadableModel(f"external data of {tensor.name} cannot be read: {error}") from error
+    return values
 
 
 def round_constant(tensor: onnx.TensorProto, name: str, folder: Path) -> Rounded:
