@@ -14,6 +14,7 @@ from torch import nn
 
 from slipway.artifacts import digest_file
 from slipway.protocols import ExportRequest
+from slipway.samples.arrays import save_npz
 from slipway.specs import SourceSpec, TensorSpec
 
 Inputs = Mapping[str, TensorSpec]
@@ -45,7 +46,9 @@ class Case:
         for spec in self.inputs.values():
             sizes = [given[size] if isinstance(size, str) else size for size in spec.shape]
             if spec.dtype == "bool":
-                made.append(torch.rand(sizes, generator=generator) > 1)
+                padding = torch.rand(sizes, generator=generator) > 0.6
+                padding[:, 0] = False  # nobody asks about a text that is padding alone
+                made.append(padding)
             elif spec.dtype == "int64":
                 made.append(torch.randint(0, 8, sizes, generator=generator))
             else:
@@ -79,10 +82,16 @@ def save(case: Case, folder: Path) -> ExportRequest:
         path = folder / "model.pt"
         torch.save(module, path)
         trust = {"trusted": True, "sha256": digest_file(path).removeprefix("sha256:")}
+    golden = None
+    if any(spec.dtype == "bool" for spec in case.inputs.values()):
+        golden = folder / "golden.npz"
+        rows = case.arguments({**EXAMPLE, "batch": 32})
+        save_npz(golden, {name: row.numpy() for name, row in zip(case.inputs, rows, strict=True)})
     return ExportRequest(
         source=SourceSpec(framework="pytorch", uri=str(path), **trust),
         path=path,
         inputs=dict(case.inputs),
+        golden_inputs=golden,
     )
 
 

@@ -36,7 +36,7 @@ def test_every_layer_class_is_a_case_or_says_why_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Resizing area", "Resizing bicubic", "LSTM masked", "GroupQueryAttention causal"]
+    "name", ["Resizing area", "Resizing bicubic", "LSTM masked", "GroupedQueryAttention causal"]
 )
 def test_the_graph_repeats_the_layer(name: str, tmp_path: Path) -> None:
     made = exported(name, tmp_path)

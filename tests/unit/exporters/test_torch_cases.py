@@ -41,7 +41,7 @@ def test_every_class_of_torch_nn_is_a_case_or_says_why_not() -> None:
     [
         "RReLU",
         "MaxPool2d return_indices=True",
-        "GRU with a state",
+        "BatchNorm2d track_running_stats=False",
         "TransformerEncoder padded",
     ],
 )
