@@ -6,14 +6,13 @@ need them. Paths in them are inside the child's scratch folder or read-only inpu
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Value
 from slipway.reports import (
-    BenchmarkConditions,
-    BenchmarkReport,
+    Attempt,
     Finding,
     RegisteredVersion,
     ScaleAudit,
@@ -21,6 +20,7 @@ from slipway.reports import (
     TensorInfo,
 )
 from slipway.specs import (
+    MIN_OPSET,
     BenchmarkSpec,
     BudgetSpec,
     Fp16Spec,
@@ -48,6 +48,9 @@ class ExportRequest(Value):
     inputs: dict[str, TensorSpec] = Field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     opset: Opset = 18
+    max_opset: Opset = Field(
+        default=MIN_OPSET, description="How far to go when an operator needs a later opset."
+    )
     keep_opset: bool = Field(
         default=False,
         description="No opset was asked for: a source that is ONNX already keeps its own.",
@@ -74,6 +77,60 @@ class ExportResult(Value):
     findings: tuple[Finding, ...] = ()
 
 
+class TraceRequest(Value):
+    """A source to run once more, recording what it computes inside: after parity failed."""
+
+    export: ExportRequest
+    route: str = Field(description="The route that made the exported model.")
+    golden: Path = Field(description="The golden set that was recorded from it.")
+    case: int = Field(description="The golden case to run.")
+
+
+class TraceStep(Value):
+    """One value that the source computes on its way."""
+
+    tensor: str = Field(description="The exported graph's name for it, where there is one.")
+    place: str = Field(description="What makes it in the source, for people.")
+    makes_from: tuple[int, ...] = Field(
+        default=(), description="The steps whose values it takes, as far as that is known."
+    )
+
+
+class TraceResult(Value):
+    """What a source computes inside for one golden case, and whether it can be trusted to.
+
+    Values are in an npz under the steps' numbers.
+    """
+
+    case: int
+    matched: Literal["names", "values"] = Field(
+        description="How steps are found in the exported graph."
+    )
+    steps: tuple[TraceStep, ...]
+    values: Path
+    training: tuple[str, ...] = Field(
+        default=(), description="Places in the source that are in training mode."
+    )
+    unstable: str | None = Field(
+        default=None, description="An output that two runs on the same inputs give differently."
+    )
+    batch_dependent: str | None = Field(
+        default=None, description="An output whose rows change with the other rows of a batch."
+    )
+
+
+class Tracer(Protocol):
+    """Runs a source on one golden case as its exporter does, recording the values inside.
+
+    Raises:
+        SlipwayError: as its exporter does.
+    """
+
+    def __call__(self, request: TraceRequest, scratch: Path) -> TraceResult:
+        """Trace; files are written inside `scratch` only."""
+        ...
+
+
 class Exporter(Protocol):
     """Loads a source safely, records the golden set from it, and converts it to ONNX.
 
@@ -83,34 +140,6 @@ class Exporter(Protocol):
 
     def __call__(self, request: ExportRequest, scratch: Path) -> ExportResult:
         """Export; files are written inside `scratch` only."""
-        ...
-
-
-class ConvertRequest(Value):
-    """What a precision converter is given."""
-
-    precision: Precision
-    model: Path
-    options: AnyPrecisionSpec = Field(description="The precision's part of the spec.")
-    calibration: Path | None = None
-
-
-class ConvertResult(Value):
-    """A converted model, or a reason why this precision does not apply or came out unusable."""
-
-    status: Status
-    reason: str | None = None
-    model: Path | None = None
-    scales: ScaleAudit | None = None
-    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    tools: dict[str, str] = Field(default_factory=dict)
-
-
-class Converter(Protocol):
-    """Makes one precision from an fp32 ONNX model, writing inside `scratch` only."""
-
-    def __call__(self, request: ConvertRequest, scratch: Path) -> ConvertResult:
-        """Convert. A precision that does not apply is `skipped` with the reason, not an error."""
         ...
 
 
@@ -129,6 +158,41 @@ class ValidateRequest(Value):
     baseline: float | None = Field(default=None, description="The fp32 variant's metric.")
 
 
+class ConvertRequest(Value):
+    """What a precision converter is given."""
+
+    precision: Precision
+    model: Path
+    options: AnyPrecisionSpec = Field(description="The precision's part of the spec.")
+    calibration: Path | None = None
+    judge: ValidateRequest | None = Field(
+        default=None,
+        description="How candidates are judged where the precision can trade speed for accuracy; "
+        "its model is not looked at.",
+    )
+
+
+class ConvertResult(Value):
+    """A converted model, or a reason why this precision does not apply or came out unusable."""
+
+    status: Status
+    reason: str | None = None
+    model: Path | None = None
+    scales: ScaleAudit | None = None
+    findings: tuple[Finding, ...] = ()
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    tools: dict[str, str] = Field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
+
+
+class Converter(Protocol):
+    """Makes one precision from an fp32 ONNX model, writing inside `scratch` only."""
+
+    def __call__(self, request: ConvertRequest, scratch: Path) -> ConvertResult:
+        """Convert. A precision that does not apply is `skipped` with the reason, not an error."""
+        ...
+
+
 class BenchmarkRequest(Value):
     """What a benchmark is given: the variants and inputs to run them with."""
 
@@ -136,13 +200,6 @@ class BenchmarkRequest(Value):
     golden: Path = Field(description="Inputs are taken from the golden set, tiled to the batch.")
     provider: str = "cpu"
     options: BenchmarkSpec
-
-
-class BenchmarkResult(Value):
-    """What the benchmark's process found."""
-
-    conditions: BenchmarkConditions
-    rows: tuple[BenchmarkReport, ...]
 
 
 class CheckRequest(Value):
@@ -159,6 +216,20 @@ class ParityRequest(Value):
     tolerance: Tolerance
 
 
+class RecordRequest(Value):
+    """A model whose own outputs on data are to be recorded."""
+
+    model: Path
+    data: Path
+    rows: int = Field(default=512, description="How many at most, evenly spaced.")
+
+
+class RecordResult(Value):
+    """A golden set of the model itself."""
+
+    golden: Path
+
+
 class SelftestRequest(Value):
     """An unpacked bundle."""
 
@@ -170,6 +241,9 @@ class FilesBenchmarkRequest(Value):
 
     models: dict[str, Path]
     golden: Path | None = None
+    dimensions: dict[str, int] = Field(
+        default_factory=dict, description="Sizes of named dimensions, for inputs that are made up."
+    )
     provider: str = "cpu"
     options: BenchmarkSpec
 

@@ -8,7 +8,14 @@ from typing import Literal
 from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Digest, Value
-from slipway.specs import DType, Metric, Precision, Tolerance
+from slipway.specs import (
+    DType,
+    ExecutionMode,
+    Metric,
+    Optimization,
+    Precision,
+    Tolerance,
+)
 
 Status = Literal["passed", "failed", "skipped"]
 Verdict = Literal["baseline", "faster", "slower", "no difference"]
@@ -125,6 +132,22 @@ class ScaleAudit(Value):
     findings: tuple[Finding, ...] = ()
 
 
+class Attempt(Value):
+    """One way of quantizing that was tried, and what it cost in accuracy."""
+
+    label: str = Field(description="Such as `int8-static` or `int8-mixed`.")
+    passed: bool = Field(description="Whether it is within the budget.")
+    reason: str | None = None
+    float_nodes: tuple[str, ...] = Field(default=(), description="Nodes kept in float.")
+    metric: float | None = Field(default=None, description="The task metric, where there is one.")
+    drop: float | None = Field(default=None, description="How much worse than the baseline's.")
+    relative_l2: float | None = Field(
+        default=None, description="|candidate - source| / |source| of the worst output."
+    )
+    label_agreement: float | None = None
+    size_bytes: int | None = None
+
+
 class ConversionReport(Value):
     """One precision made from the exported model, or why not."""
 
@@ -133,16 +156,60 @@ class ConversionReport(Value):
     reason: str | None = None
     model: ArtifactRef | None = None
     scales: ScaleAudit | None = None
+    findings: tuple[Finding, ...] = Field(
+        default=(), description="What was kept, clamped or lost, by name."
+    )
     settings: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="The choices that decided the bytes."
     )
     tools: dict[str, str] = Field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = Field(
+        default=(), description="What was tried on the way to the budget, the last one kept."
+    )
+
+
+class Divergence(Value):
+    """The first place in the graph whose value departs, on the way to an output that is wrong."""
+
+    against: Literal["source", "float64"] = Field(
+        description="What it departs from: the source model's own value at that place, or what "
+        "the same graph gives in float64."
+    )
+    node: str
+    operator: str
+    tensor: str = Field(description="The node's output.")
+    position: int = Field(description="Its index in the graph's order.")
+    nodes: int = Field(description="How many nodes the graph has.")
+    agreeing: int = Field(description="Values before it that were compared, and agree.")
+    case: int = Field(description="The golden case.")
+    index: tuple[int, ...] = Field(default=(), description="Where in the tensor it is off most.")
+    expected: float | str | None = None
+    actual: float | str | None = None
+    max_abs_error: float | None = None
+    relative_l2: float | None = None
+    source_place: str | None = Field(
+        default=None, description="What the node stands for in the source model."
+    )
+    sentence: str
 
 
 class Diagnosis(Value):
     """Why outputs disagree with the source's, where that was found out by trying it."""
 
-    kind: Literal["random", "frozen-dimension", "layout", "swapped-outputs", "dtype", "threshold"]
+    kind: Literal[
+        "random",
+        "training-mode",
+        "frozen-dimension",
+        "layout",
+        "swapped-outputs",
+        "dtype",
+        "preprocessing",
+        "optimizer",
+        "threshold",
+        "float32-cliff",
+        "runtime",
+        "tolerance",
+    ]
     sentence: str = Field(description="What is wrong, where, and the way out.")
     evidence: dict[str, str | int | float] = Field(default_factory=dict)
 
@@ -159,6 +226,9 @@ class ValidationReport(Value):
     diagnosis: Diagnosis | None = Field(
         default=None, description="Of the exported model, when its parity failed."
     )
+    divergence: Divergence | None = Field(
+        default=None, description="Of the exported model, when its parity failed."
+    )
 
 
 class Estimate(Value):
@@ -173,7 +243,9 @@ class BenchmarkReport(Value):
     """One variant on one provider at one batch size, measured interleaved with its baseline."""
 
     precision: str = Field(description="The variant's label: its precision, or a file's name.")
-    provider: str
+    provider: str = Field(
+        description="Where it ran; `cpu fallback for cuda` where that was not what was asked for."
+    )
     batch_size: int
     queries: int
     p50: Estimate
@@ -181,12 +253,38 @@ class BenchmarkReport(Value):
     p99: Estimate
     throughput: float = Field(description="Samples per second, single stream.")
     ratio: float | None = Field(
-        default=None, description="Median of paired latency ratios to fp32; below 1 is faster."
+        default=None, description="Paired latency ratio to the baseline; below 1 is faster."
     )
     ratio_interval: tuple[float, float] | None = None
     verdict: Verdict
     meets_slo: bool | None = None
-    noisy: bool = Field(default=False, description="Whether other load disturbed the window.")
+    noisy: bool = Field(
+        default=False,
+        description="Unstable: other load disturbed it to the end, extended as it was.",
+    )
+    processes: int = Field(default=1, description="Fresh processes that it was measured in.")
+    disturbed: int = Field(default=0, description="How many of them other load disturbed.")
+
+
+class SessionSettings(Value):
+    """How a session is opened."""
+
+    intra_op_threads: int
+    execution_mode: ExecutionMode = "sequential"
+    graph_optimization: Optimization = "all"
+
+
+class Placement(Value):
+    """Where a variant's nodes ran."""
+
+    precision: str
+    operators: dict[str, dict[str, int]] = Field(
+        description="Operators and their number, by onnxruntime's name of the provider."
+    )
+    share: float = Field(description="Share of nodes on the provider that was asked for.")
+    copies: int | None = Field(
+        default=None, description="Copies between devices in one query; None where not known."
+    )
 
 
 class BenchmarkConditions(Value):
@@ -201,14 +299,24 @@ class BenchmarkConditions(Value):
     load_average: float
     steal_percent: float | None
     graph_optimization: str = "all"
+    execution_mode: str = "sequential"
+    frequency_mhz: float | None = Field(default=None, description="Mean over the cores.")
+    others_percent: float | None = Field(
+        default=None, description="Share of the machine's time that other processes ran."
+    )
+    provider_options: dict[str, str] = Field(default_factory=dict)
+    devices: dict[str, str] = Field(default_factory=dict, description="Drivers and libraries.")
 
 
 class BenchmarkSuite(Value):
     """All variants on one provider, taken in one interleaved session."""
 
     provider: str
+    status: Literal["measured", "failed", "missing environment"] = "measured"
+    reason: str | None = None
     conditions: BenchmarkConditions
     rows: tuple[BenchmarkReport, ...]
+    placements: tuple[Placement, ...] = ()
 
 
 class VariantReport(Value):
@@ -222,6 +330,32 @@ class VariantReport(Value):
     conversion: ConversionReport
     validation: ValidationReport | None = None
     benchmarks: tuple[BenchmarkReport, ...] = ()
+
+
+class FrontierPoint(Value):
+    """One precision's accuracy, latency and size, beside the others'."""
+
+    label: str = Field(description="The precision, or what was tried on the way to it.")
+    precision: Precision
+    metric: float | None = None
+    loss: float | None = Field(
+        description="Drop of the metric where there is one, else the relative L2 error."
+    )
+    size_bytes: int | None = None
+    latency_ratio: float | None = Field(default=None, description="To fp32's; None: not measured.")
+    within_budget: bool
+    efficient: bool = Field(
+        description="Whether no other point is as good in all three and better in one."
+    )
+    reason: str | None = None
+
+
+class Frontier(Value):
+    """What accuracy, latency and size can be had together on one provider."""
+
+    provider: str | None = Field(default=None, description="None: no latency was measured.")
+    measure: Metric | Literal["relative_l2"] = Field(description="What `loss` is in.")
+    points: tuple[FrontierPoint, ...]
 
 
 class ReplayedVariant(Value):
@@ -257,6 +391,9 @@ class Evidence(Value):
     export: ExportReport
     variants: tuple[VariantReport, ...]
     suites: tuple[BenchmarkSuite, ...] = ()
+    frontiers: tuple[Frontier, ...] = Field(
+        default=(), description="Accuracy, latency and size of all that was made, per provider."
+    )
     selected: dict[str, Precision] = Field(
         default_factory=dict, description="The best variant per provider under the budgets."
     )

@@ -24,7 +24,7 @@ from slipway.reports import (
     ValidationReport,
 )
 from slipway.specs import Framework, Precision, ReleaseSpec
-from slipway.stages import making, proving, releasing
+from slipway.stages import explaining, making, proving, releasing
 from slipway.stages.interpreters import interpreter_for
 from slipway.stages.making import Materials
 from tasks.policy import stage, tool_versions
@@ -70,7 +70,7 @@ def _export_reads(given: dict[str, Any]) -> object:
         "trusted": source.trusted,
         "inputs": spec.inputs,
         "outputs": spec.outputs,
-        "opset": [spec.opset, "opset" in spec.model_fields_set],
+        "opset": [spec.opset, spec.highest_opset, "opset" in spec.model_fields_set],
         "labels": spec.data.labels,
         "tools": framework_tools(source.known_framework),
     }
@@ -98,32 +98,23 @@ def export_model(
 
 def _convert_reads(given: dict[str, Any]) -> object:
     spec: ReleaseSpec = given["spec"]
-    return {
+    reads: dict[str, Any] = {
         "precision": given["precision"],
         "options": spec.precisions.asked()[given["precision"]].model_dump(exclude={"required"}),
         "refs": [given["model"], given["calibration"]],
     }
+    if given["precision"] in making.JUDGED:
+        spec = given["spec"]
+        bounds = spec.parity.model_dump(include={"label_agreement", "int8_relative_error"})
+        reads["judge"] = {**_judge_reads(given), "parity": bounds}
+    return reads
 
 
-@stage(
-    name="convert",
-    run_name="convert {spec.name} to {precision}",
-    code_version=1,
-    reads=_convert_reads,
-    tools=RUNTIME,
-)
-def convert_model(
-    spec: ReleaseSpec, precision: Precision, model: ArtifactRef, calibration: ArtifactRef | None
-) -> ConversionReport:
-    """Fp32 to another precision."""
-    return making.convert_model(spec, precision, model, calibration=calibration)
-
-
-def _validate_reads(given: dict[str, Any]) -> object:
+def _judge_reads(given: dict[str, Any]) -> dict[str, object]:
+    """What decides whether a model is within the budget."""
     spec: ReleaseSpec = given["spec"]
     return {
-        "precision": given["precision"],
-        "refs": [given["model"], given["golden"], given["evaluation"]],
+        "refs": [given["golden"], given["evaluation"] if spec.metric else None],
         "baseline": given["baseline"],
         "parity": spec.parity,
         "budget": spec.budget,
@@ -132,9 +123,45 @@ def _validate_reads(given: dict[str, Any]) -> object:
 
 
 @stage(
+    name="convert",
+    run_name="convert {spec.name} to {precision}",
+    code_version=3,
+    reads=_convert_reads,
+    tools=RUNTIME,
+)
+def convert_model(
+    spec: ReleaseSpec,
+    precision: Precision,
+    model: ArtifactRef,
+    calibration: ArtifactRef | None,
+    golden: ArtifactRef | None,
+    evaluation: ArtifactRef | None,
+    baseline: float | None,
+) -> ConversionReport:
+    """Fp32 to another precision."""
+    return making.convert_model(
+        spec,
+        precision,
+        model,
+        calibration=calibration,
+        golden=golden,
+        evaluation=evaluation,
+        baseline=baseline,
+    )
+
+
+def _validate_reads(given: dict[str, Any]) -> object:
+    return {
+        **_judge_reads(given),
+        "precision": given["precision"],
+        "refs": [given["model"], given["golden"], given["evaluation"]],
+    }
+
+
+@stage(
     name="validate",
     run_name="validate {spec.name} {precision}",
-    code_version=2,
+    code_version=3,
     reads=_validate_reads,
     tools=RUNTIME,
 )
@@ -152,6 +179,32 @@ def validate_model(
     )
 
 
+def _explain_reads(given: dict[str, Any]) -> object:
+    materials: Materials = given["materials"]
+    source = {
+        "spec": given["spec"],
+        "source": materials.source,
+        "factory": materials.factory,
+        "golden": materials.golden,
+        "sample_data": materials.sample_data,
+    }
+    return [_export_reads(source), given["exported"], given["validation"]]
+
+
+@stage(
+    name="explain",
+    run_name="explain {spec.name}",
+    code_version=1,
+    reads=_explain_reads,
+    tools=RUNTIME,
+)
+def explain_failure(
+    spec: ReleaseSpec, materials: Materials, exported: ExportReport, validation: ValidationReport
+) -> ValidationReport:
+    """Why the exported model failed parity, held against its source."""
+    return explaining.explain_failure(spec, materials, exported, validation)
+
+
 def _benchmark_reads(given: dict[str, Any]) -> object:
     spec: ReleaseSpec = given["spec"]
     if spec.benchmark.fresh:
@@ -161,14 +214,14 @@ def _benchmark_reads(given: dict[str, Any]) -> object:
         "options": spec.benchmark,
         "models": {name: ref.digest for name, ref in given["models"].items()},
         "golden": given["golden"],
-        "host": proving.host_fingerprint(),
+        "host": proving.benchmark_fingerprint(),
     }
 
 
 @stage(
     name="benchmark",
     run_name="benchmark {spec.name} on {provider}",
-    code_version=1,
+    code_version=2,
     reads=_benchmark_reads,
     tools=RUNTIME,
 )

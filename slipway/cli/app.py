@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+MetricName = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Spec = Annotated[Path, typer.Argument(help="The release spec (YAML).", metavar="SPEC.yaml")]
 Model = Annotated[Path, typer.Argument(help="The ONNX model.", metavar="MODEL.onnx")]
@@ -34,7 +35,7 @@ def run() -> None:
     """Run the program."""
     # Collecting garbage while ten thousand modules' objects are made costs a tenth of the CPU time
     # of every command that imports Prefect or MLflow, and frees nothing.
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(1_000_000, 20, 20)
     app()
 
 
@@ -145,34 +146,91 @@ def quantize(
     calibration: Annotated[Path, typer.Option(help="Inputs that the model will see.")],
     out: Out,
     method: Annotated[
-        Literal["minmax", "percentile", "entropy"], typer.Option(help="How ranges are found.")
-    ] = "minmax",
+        Literal["mse", "minmax", "percentile", "entropy"],
+        typer.Option(help="How ranges are found."),
+    ] = "mse",
     samples: Annotated[int, typer.Option(min=1, help="Samples used at most.")] = 256,
+    target: Annotated[
+        Literal["x64", "x64-vnni", "arm64", "gpu"],
+        typer.Option(help="The processor that will serve it; x64 may lack VNNI."),
+    ] = "x64",
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Inputs to judge by, with labels where there is a metric.")
+    ] = None,
+    metric: Annotated[
+        MetricName | None, typer.Option(help="Task metric, computed on the evaluation data.")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="Name of the labels in it.")] = "label",
+    metric_drop: Annotated[
+        float, typer.Option(min=0, help="How much worse the metric may be.")
+    ] = 0.01,
+    relative_error: Annotated[
+        float, typer.Option(min=0, help="Without a metric: largest relative L2 error.")
+    ] = 0.1,
+    label_agreement: Annotated[
+        float, typer.Option(min=0, max=1, help="Without a metric: share of equal labels.")
+    ] = 0.99,
     as_json: Json = False,
 ) -> None:
-    """Quantize a model to static INT8 (QDQ) with calibrated, audited scales."""
+    """Quantize a model to the fastest INT8 within an accuracy budget, with audited scales.
+
+    Static INT8 is tried first, with the fewest nodes kept in float that the budget needs, then
+    dynamic INT8; both are measured beside fp16 and fp32. Exits with 1 when none is within it.
+    """
     with answering(as_json=as_json, working="quantizing"):
-        from slipway.specs import Int8StaticSpec
+        from slipway.cli.quantize_view import print_quantized
+        from slipway.specs import BudgetSpec, Int8StaticSpec, ParitySpec
+        from slipway.stages.quantizing import Goal, quantize_within_budget
+
+        report = quantize_within_budget(
+            model,
+            out,
+            calibration=calibration,
+            options=Int8StaticSpec(method=method, samples=samples, target=target),
+            goal=Goal(
+                parity=ParitySpec(
+                    int8_relative_error=relative_error, label_agreement=label_agreement
+                ),
+                budget=BudgetSpec(metric_drop=metric_drop),
+                metric=metric,
+                evaluation=evaluation,
+                labels=labels,
+            ),
+        )
+        answer(report, as_json=as_json, words=lambda: print_quantized(report), passed=report.passed)
+
+
+@app.command()
+def fp16(
+    model: Model,
+    out: Out,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Inputs that the model will see; what overflows is found from them."),
+    ] = None,
+    keep_io_types: Annotated[
+        bool, typer.Option(help="Keep float32 inputs and outputs, casting inside.")
+    ] = True,
+    largest_activation: Annotated[
+        float, typer.Option(min=1, max=65504, help="Beyond it, nodes stay float32.")
+    ] = 16384.0,
+    samples: Annotated[int, typer.Option(min=1, help="Samples measured at most.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Convert a model to half precision where float16 holds its numbers."""
+    with answering(as_json=as_json, working="converting"):
+        from slipway.specs import Fp16Spec
         from slipway.stages.bare import convert_file
 
         made = convert_file(
             model,
             out,
-            precision="int8-static",
-            options=Int8StaticSpec(method=method, samples=samples),
+            precision="fp16",
+            options=Fp16Spec(
+                keep_io_types=keep_io_types, largest_activation=largest_activation, samples=samples
+            ),
             calibration=calibration,
         )
-        answer(made, as_json=as_json, words=lambda: _made(made))
-
-
-@app.command()
-def fp16(model: Model, out: Out, as_json: Json = False) -> None:
-    """Convert a model to half precision, keeping float32 inputs and outputs."""
-    with answering(as_json=as_json, working="converting"):
-        from slipway.specs import Fp16Spec
-        from slipway.stages.bare import convert_file
-
-        made = convert_file(model, out, precision="fp16", options=Fp16Spec())
         answer(made, as_json=as_json, words=lambda: _made(made))
 
 
@@ -184,14 +242,24 @@ def benchmark(
         Path | None, typer.Option(help="Inputs to run; made up from the signature if absent.")
     ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Repeat for several.")] = None,
-    queries: Annotated[int, typer.Option(min=20, help="Queries per model and batch size.")] = 700,
+    queries: Annotated[
+        int | None,
+        typer.Option(min=20, help="Queries per model and batch size; for a p99 if absent."),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=50, help="Fresh processes to spread them over.")
+    ] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Intra-op threads.")] = None,
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZE of a dynamic dimension, where inputs are made up."),
+    ] = None,
     slo_p99_ms: Annotated[float | None, typer.Option("--slo-p99-ms", help="Wanted p99.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure latency of models side by side, with intervals, in one interleaved session."""
     with answering(as_json=as_json, working="measuring"):
-        from slipway.cli.benchmark_view import print_benchmark
+        from slipway.cli.benchmark_view import parse_dimensions, print_benchmark
         from slipway.specs import BenchmarkSpec
         from slipway.stages.bare import benchmark_files
 
@@ -199,14 +267,23 @@ def benchmark(
             models,
             golden=golden,
             provider=provider,
+            dimensions=parse_dimensions(dim or []),
             options=BenchmarkSpec(
                 batch_sizes=tuple(batch_size or [1]),
                 queries=queries,
+                processes=processes,
                 intra_op_threads=threads,
                 slo_p99_ms=slo_p99_ms,
             ),
         )
-        answer(result, as_json=as_json, words=lambda: print_benchmark(result))
+        answer(
+            result,
+            as_json=as_json,
+            words=lambda: print_benchmark(result),
+            passed=result.status != "failed",
+        )
+        if result.status == "missing environment":
+            raise typer.Exit(3)
 
 
 @app.command()
@@ -272,6 +349,7 @@ def _made(made: "ConvertedFile") -> None:
     say(f"{made.model}: {made.size_bytes} bytes, {made.digest}")
     for name, value in made.settings.items():
         say(f"  {name}: {value}")
+    _list(made.findings)
 
 
 def _list(findings: "tuple[Finding, ...]") -> None:

@@ -1,8 +1,11 @@
 """torch.export's programs: made from modules, described, run as the source, written as ONNX."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,8 +14,9 @@ import onnx
 import torch
 from torch.utils import _pytree as pytree
 
-from slipway.errors import DataError, ExportFailed, SpecError
+from slipway.errors import DataError, ExportFailed, SpecError, UnsupportedOperator
 from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES, clean_model
+from slipway.exporters.torch_places import place_of, training_places
 from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest
 from slipway.reports import TensorInfo
@@ -30,6 +34,8 @@ _DTYPES: Final[dict[torch.dtype, DType]] = {
     torch.uint8: "uint8",
     torch.bool: "bool",
 }
+_OPERATOR: Final = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
+_TRANSLATED: Final = re.compile(r"translating node %(\w+) ")
 # The exporter has its own lines about a torchvision that nobody asked for.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
@@ -47,8 +53,22 @@ class Program:
         tensors = [torch.from_numpy(np.ascontiguousarray(feeds[i.name])) for i in self.inputs]
         arguments = pytree.tree_unflatten(tensors, self.program.call_spec.in_spec)
         positional, keywords = arguments
-        with torch.no_grad():
+        with torch.no_grad(), self._unchanged():
             return self.program.module()(*positional, **keywords)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Put buffers back: a program left in training mode moves its statistics when it runs."""
+        moving = [*self.program.buffers()] if self.training else []
+        before = [buffer.clone() for buffer in moving]
+        yield
+        for buffer, value in zip(moving, before, strict=True):
+            buffer.copy_(value)
+
+    @cached_property
+    def training(self) -> tuple[str, ...]:
+        """Places in it that are in training mode."""
+        return tuple(training_places(self.program.graph))
 
 
 def trace(
@@ -211,6 +231,26 @@ def convert(program: Program, names: Sequence[str], request: ExportRequest, scra
     Raises:
         ExportFailed: when it fails.
     """
+    exported = to_onnx(program, names, request)
+    path = scratch / "model.onnx"
+    tensors = (*program.program.state_dict.values(), *program.program.constants.values())
+    weights = sum(t.nbytes for t in tensors if isinstance(t, torch.Tensor))
+    exported.save(path, external_data=weights > EXTERNAL_DATA_BYTES)
+    model = onnx.load(path, load_external_data=False)
+    clean_model(model, dimensions=program.dimensions)
+    path.unlink()
+    onnx.save(model, path)
+    return path
+
+
+def to_onnx(
+    program: Program, names: Sequence[str], request: ExportRequest
+) -> torch.onnx.ONNXProgram:
+    """What the dynamo exporter makes of a program, with the decomposed program that it wrote.
+
+    Raises:
+        ExportFailed: when it fails.
+    """
     try:
         exported = torch.onnx.export(
             program.program,
@@ -222,17 +262,25 @@ def convert(program: Program, names: Sequence[str], request: ExportRequest, scra
             verbose=False,
         )
     except Exception as error:
-        raise ExportFailed(
-            f"torch.onnx does not export the program: {first_lines(error.__cause__ or error)}"
-        ) from error
+        raise _refusal(program, error, request.opset) from error
     if exported is None:
         raise ExportFailed("torch.onnx gave no program")
-    path = scratch / "model.onnx"
-    tensors = (*program.program.state_dict.values(), *program.program.constants.values())
-    weights = sum(t.nbytes for t in tensors if isinstance(t, torch.Tensor))
-    exported.save(path, external_data=weights > EXTERNAL_DATA_BYTES)
-    model = onnx.load(path, load_external_data=False)
-    clean_model(model, dimensions=program.dimensions)
-    path.unlink()
-    onnx.save(model, path)
-    return path
+    return exported
+
+
+def _refusal(program: Program, error: BaseException, opset: int) -> ExportFailed:
+    """What torch.onnx refused: an operator, with its place in the model, or anything else."""
+    node = _TRANSLATED.search(str(error))
+    while error.__cause__ is not None:
+        error = error.__cause__
+    operator = _OPERATOR.search(str(error))
+    if operator is None:
+        return ExportFailed(f"torch.onnx does not export the program: {first_lines(error)}")
+    # The exporter translates a program of fewer operators, which are called otherwise.
+    nodes = program.program.run_decompositions().graph.nodes
+    places = [f" ({place_of(other)})" for other in nodes if node and other.name == node[1]]
+    return UnsupportedOperator(
+        f"unsupported operator {operator[1]}{''.join(places)}: torch.onnx has no ONNX for it at "
+        f"opset {opset}; write it with operators that ONNX has, or leave it out of the exported "
+        "model"
+    )

@@ -1,8 +1,9 @@
 """Precisions: one file and one line of the table each.
 
 `convert` is what the isolated child calls. `graphs` reads, tidies and writes models; `preprocess`
-prepares one for a quantizer; `calibration` and `histograms` find activation ranges from data;
-`audit` looks at scales and ranges; `finishing` is how every converted model ends.
+prepares one for a quantizer; `calibration`, `statistics`, `thresholds` and `states` find
+activation ranges from data; `audit` looks at scales and ranges; `finishing` is how every converted
+model ends.
 """
 
 import importlib

@@ -1,29 +1,56 @@
 """Activation ranges from data: `calibrate(model, samples, ...)` gives low and high by tensor.
 
-Replaces onnxruntime's calibrators, which keep every activation of every sample in memory, drop
-NaN silently, and call minmax "entropy" (1.31). The quantizer only sees the ranges.
+Replaces onnxruntime's calibrators (1.31), which keep every activation of every sample in memory,
+drop NaN silently, and call minmax "entropy". Here values are summed up while they stream by; what
+is kept of them is in `statistics`, how a range is chosen in `thresholds`, and how work is saved and
+shared between workers in `states`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import onnx
 
+from slipway.artifacts import Digest, digest_file
 from slipway.errors import DataError
-from slipway.precisions.audit import Ranges
-from slipway.precisions.histograms import entropy_ranges, percentile_ranges
+from slipway.precisions import graphs
+from slipway.precisions.ranges import MeasuredRanges, Range
+from slipway.precisions.states import Interval, Plan, State, check_same, digest_samples
+from slipway.precisions.statistics import Bits, Exact, Extremes, Kind, Linear, Tails
+from slipway.precisions.thresholds import (
+    entropy_range,
+    mse_range,
+    percentile_of_counts,
+    percentile_of_tails,
+)
+from slipway.providers import allotted_cores
 from slipway.providers.sessions import Session
 from slipway.providers.signature import model_inputs
 from slipway.reports import Finding, TensorInfo
 from slipway.samples.arrays import Array, Samples, check_finite
-from slipway.samples.fitting import fit_inputs
-from slipway.specs import CalibrationMethod
+from slipway.samples.fitting import check_shapes, fit_inputs
+from slipway.specs import CalibrationMethod, Optimization
 
-# Memory is this many samples' activations; larger batches gain no time on CNNs.
-BATCH: Final = 4
+Progress = Callable[[int, int], None]
+"""Told how many samples are done, of how many."""
+
+# A batch is as many samples as this holds the activations of: larger ones gain no time.
+BATCH_BYTES: Final = 48 << 20
+MOST_SAMPLES: Final = 256
+SAVE_EVERY_S: Final = 5.0
+# One data set that nobody has to know again.
+_UNNAMED: Final = "sha256:" + "0" * 64
+_KINDS: Final[Mapping[CalibrationMethod, Kind]] = {
+    "minmax": "extremes",
+    "percentile": "tails",
+    "mse": "bits",
+    "entropy": "linear",
+}
 
 
 def calibrate(
@@ -31,25 +58,183 @@ def calibrate(
     samples: Samples,
     *,
     method: CalibrationMethod,
-    op_types: Sequence[str],
+    op_types: Sequence[str] = (),
+    tensors: Sequence[str] = (),
     percentile: float = 99.999,
-) -> Ranges:
-    """Find the range of every float tensor that a node of `op_types` reads or writes.
+    optimization: Optimization = "all",
+    state: Path | None = None,
+    progress: Progress | None = None,
+) -> MeasuredRanges:
+    """Find the range of each of `tensors`, or of all that nodes of `op_types` read or write.
 
-    `model` has inferred types in its value_info; a file is written beside it. Ranges may be
-    infinite or NaN where activations are: `audit.audit_ranges` names those.
+    At `extended`, minmax, percentile and entropy are onnxruntime's to the last bit; entropy then
+    runs the samples twice, to know its bins. At `all`, convolutions run in a faster layout, whose
+    results differ in the last bits, and entropy runs them once: its bins end at a power of two.
+
+    Args:
+        model: Has inferred types in its value_info; a file is written beside it.
+        samples: All of them are used.
+        method: How a range is found from a tensor's values.
+        op_types: Operators whose float tensors are measured, where `tensors` are not given.
+        tensors: What the quantizer will ask for.
+        percentile: What `percentile` keeps, in percent.
+        optimization: How far the model is optimised before it runs.
+        state: A file that the work is saved to every few seconds, and resumed from.
+        progress: Called after each batch.
+
+    Returns:
+        Ranges by tensor; they may be infinite or NaN where activations are: `audit` names those.
+
+    Raises:
+        DataError: when the samples do not fit the model's inputs, or the saved state is another's.
+        CheckFailed: when the model does not run on them.
+    """
+    plan = plan_calibration(
+        model,
+        planned=len(samples),
+        method=method,
+        op_types=op_types,
+        tensors=tensors,
+        percentile=percentile,
+        optimization=optimization,
+    )
+    data = digest_samples(samples) if state else _UNNAMED
+    done = State.load(state) if state and state.exists() else State(plan)
+    check_same(plan, replace(done.plan, limits={}, kind=plan.kind))
+    while True:
+        done = collect(
+            model, samples, done.plan, state=done, save=state, data=data, progress=progress
+        )
+        following = second_pass(done)
+        if following is None:
+            return choose_ranges(done)
+        done = State(following)
+
+
+def plan_calibration(
+    model: Path,
+    *,
+    planned: int,
+    method: CalibrationMethod,
+    op_types: Sequence[str] = (),
+    tensors: Sequence[str] = (),
+    percentile: float = 99.999,
+    optimization: Optimization = "all",
+) -> Plan:
+    """What to count; the same on every worker that counts a share of the `planned` samples."""
+    graph = onnx.load(model, load_external_data=False).graph
+    chosen = sorted(set(tensors) if tensors else _float_tensors(graph, op_types))
+    exactly = method == "entropy" and optimization != "all"
+    return Plan(
+        model=_digest(model),
+        method=method,
+        percentile=percentile if method == "percentile" else 0.0,
+        optimization=optimization,
+        tensors=tuple(chosen),
+        planned=planned,
+        kind="extremes" if exactly else _KINDS[method],
+    )
+
+
+def collect(
+    model: Path,
+    samples: Samples,
+    plan: Plan,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    state: State | None = None,
+    save: Path | None = None,
+    data: Digest | None = None,
+    progress: Progress | None = None,
+) -> State:
+    """Count the samples from start to stop, those excepted that `state` has.
 
     Raises:
         DataError: when the samples do not fit the model's inputs.
         CheckFailed: when the model does not run on them.
     """
-    runs = _Runs.prepare(model, samples, op_types=op_types)
-    extremes = _extremes(runs)
-    if method == "percentile":
-        return percentile_ranges(runs.values, extremes, percentile=percentile)
-    if method == "entropy":
-        return entropy_ranges(runs.values, extremes)
-    return extremes
+    end = len(samples) if stop is None else stop
+    data = data or digest_samples(samples)
+    state = state or State(plan)
+    missing = state.missing(data, start=start, stop=end)
+    runs = _Runs.prepare(model, plan.tensors, plan.optimization) if missing else None
+    saved = time.monotonic()
+    with ThreadPoolExecutor(allotted_cores()) as pool:
+        for span, values in runs.over(samples, missing) if runs else ():
+            size = span[1] - span[0]
+
+            def count(name: str, size: int = size, values: Mapping[str, Array] = values) -> None:
+                array = values[name]
+                state.statistic(name, array.size // size).add(array, size)
+
+            list(pool.map(count, plan.tensors))
+            state.count(data, span)
+            if progress:
+                progress(state.samples, plan.planned)
+            if save and time.monotonic() - saved > SAVE_EVERY_S:
+                state.save(save)
+                saved = time.monotonic()
+    if save:
+        state.save(save)
+    return state
+
+
+def second_pass(state: State) -> Plan | None:
+    """What must be counted again, now that the extremes are known; None where nothing must."""
+    if state.plan.kind == "exact" or state.plan.method not in {"entropy", "percentile"}:
+        return None
+    if state.plan.kind != "extremes" and all(
+        not isinstance(it, Tails) or percentile_of_tails(it, state.plan.percentile)
+        for it in state.statistics.values()
+        if _is_usable(it)
+    ):
+        return None
+    limits = {name: _limits(it) for name, it in state.statistics.items()}
+    return replace(state.plan, kind="exact", limits=limits)
+
+
+def _limits(seen: Extremes) -> Range:
+    """Where onnxruntime begins and ends its bins: of magnitudes for a percentile."""
+    if not _is_usable(seen):
+        return 0.0, 1.0
+    farthest = max(abs(seen.low), abs(seen.high))
+    return (seen.nearest if isinstance(seen, Tails) else -farthest), farthest
+
+
+def choose_ranges(state: State) -> MeasuredRanges:
+    """The ranges that the method takes from what was counted."""
+    observed = {
+        name: (it.low, it.high) if it.count else (0.0, 0.0) for name, it in state.statistics.items()
+    }
+    chosen = {
+        name: _choose(it, state.plan) if _is_usable(it) else observed[name]
+        for name, it in state.statistics.items()
+    }
+    return MeasuredRanges(chosen, observed)
+
+
+def _choose(statistic: Extremes, plan: Plan) -> Range:
+    match statistic:
+        case Bits():
+            return mse_range(statistic)
+        case Tails():
+            found = percentile_of_tails(statistic, plan.percentile)
+            if found is None:
+                raise DataError(
+                    f"{plan.percentile} % of the values need a second pass over the samples: plan "
+                    "it with second_pass"
+                )
+            return found
+        case Exact() if plan.method == "percentile":
+            return percentile_of_counts(statistic, plan.percentile)
+        case Exact() | Linear():
+            return entropy_range(statistic)
+    return statistic.low, statistic.high
+
+
+def _is_usable(statistic: Extremes) -> bool:
+    return statistic.count > 0 and bool(np.isfinite([statistic.low, statistic.high]).all())
 
 
 def choose_samples(model: onnx.ModelProto, samples: Samples, *, count: int) -> Samples:
@@ -85,45 +270,52 @@ def audit_data(samples: Samples) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True)
 class _Runs:
-    """The model with its inner tensors as outputs, and the batches to run it on."""
+    """The model with the measured tensors as its outputs."""
 
     session: Session
-    batches: tuple[Mapping[str, Array], ...]
+    inputs: tuple[TensorInfo, ...]
     measured: tuple[str, ...]
 
     @classmethod
-    def prepare(cls, model: Path, samples: Samples, *, op_types: Sequence[str]) -> "_Runs":
+    def prepare(cls, model: Path, tensors: Sequence[str], optimization: Optimization) -> "_Runs":
         proto = onnx.load(model, load_external_data=False)
         inputs = model_inputs(proto)
-        tensors = _float_tensors(proto.graph, op_types)
         exposed = model.with_name("exposed.onnx")
         _expose(proto, tensors, exposed)
-        return cls(
-            session=Session(exposed, optimization="extended"),
-            batches=tuple(_batches(inputs, samples)),
-            measured=tuple(tensors),
+        del proto
+        session = Session(exposed, optimization=optimization)
+        exposed.unlink()
+        return cls(session=session, inputs=inputs, measured=tuple(tensors))
+
+    def over(
+        self, samples: Samples, spans: Sequence[Interval]
+    ) -> Iterator[tuple[Interval, Mapping[str, Array]]]:
+        """The measured tensors by name, batch by batch, with the samples that they are of."""
+        fixed = max(
+            (t.shape[0] for t in self.inputs if t.shape and isinstance(t.shape[0], int)), default=0
         )
-
-    def values(self) -> Iterator[Mapping[str, Array]]:
-        """One pass over the data: the measured tensors by name, batch by batch."""
-        for feeds in self.batches:
-            outputs = self.session.run(feeds)
-            yield {name: feeds[name] if name in feeds else outputs[name] for name in self.measured}
-
-
-def _extremes(runs: _Runs) -> Ranges:
-    """Smallest and largest value of each tensor; (0, 0) for one that is always empty."""
-    found: dict[str, tuple[float, float]] = {}
-    for values in runs.values():
-        for name, array in values.items():
-            if array.size:
-                # np.minimum lets NaN through, where min() would depend on the order.
-                low, high = found.get(name, (np.inf, -np.inf))
-                found[name] = (
-                    float(np.minimum(low, array.min())),
-                    float(np.maximum(high, array.max())),
+        check_shapes(self.inputs, samples)
+        size = fixed or 1
+        for start, stop in spans:
+            if stop - start < fixed:
+                raise DataError(
+                    f"the model takes batches of {fixed} and there are {stop - start} calibration "
+                    "samples; give more, or export with a dynamic batch dimension"
                 )
-    return {name: found.get(name, (0.0, 0.0)) for name in runs.measured}
+            at = start
+            while at < stop and at + fixed <= stop:
+                span = at, min(at + size, stop)
+                values = self._run(fit_inputs(self.inputs, samples.rows(*span)))
+                yield span, values
+                at = span[1]
+                if not fixed:
+                    taken = sum(array.nbytes for array in values.values()) // (span[1] - span[0])
+                    size = min(max(BATCH_BYTES // max(taken, 1), 1), MOST_SAMPLES)
+                del values
+
+    def _run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        outputs = self.session.run(feeds)
+        return {name: feeds[name] if name in feeds else outputs[name] for name in self.measured}
 
 
 def _float_tensors(
@@ -144,26 +336,30 @@ def _float_tensors(
     }
 
 
-def _expose(model: onnx.ModelProto, tensors: Mapping[str, onnx.ValueInfoProto], path: Path) -> None:
+def _expose(model: onnx.ModelProto, tensors: Sequence[str], path: Path) -> None:
     """Save beside the model, so that its external data is found, with tensors as outputs."""
     given = {value.name for value in model.graph.input}
-    inner = [value for name, value in tensors.items() if name not in given]
-    exposed = onnx.ModelProto()
-    exposed.CopyFrom(model)
+    known = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
+    absent = [name for name in tensors if name not in given | known.keys()]
+    if absent:
+        raise DataError(f"the model has no tensor {absent[0]!r} of known type to calibrate")
+    inner = [
+        onnx.ValueInfoProto.FromString(known[name].SerializeToString())
+        for name in tensors
+        if name not in given
+    ]
     if inner:
-        del exposed.graph.output[:]
-        exposed.graph.output.extend(inner)
-    onnx.save_model(exposed, path)
+        del model.graph.output[:]
+        model.graph.output.extend(inner)
+    onnx.save_model(model, path)
 
 
-def _batches(inputs: Sequence[TensorInfo], samples: Samples) -> Iterator[Mapping[str, Array]]:
-    fixed = [size for t in inputs for size in t.shape[:1] if isinstance(size, int)]
-    size = max(fixed, default=BATCH)
-    if fixed and len(samples) < size:
-        raise DataError(
-            f"the model takes batches of {size} and there are {len(samples)} calibration samples; "
-            "give more, or export with a dynamic batch dimension"
-        )
-    for batch in samples.batches(size):
-        if len(batch) == size or not fixed:
-            yield fit_inputs(inputs, batch)
+def _digest(model: Path) -> Digest:
+    """Of the file, and of its external data where it has some."""
+    data = model.with_name(model.name + graphs.DATA_SUFFIX)
+    if not data.exists():
+        return digest_file(model)
+    import hashlib
+
+    both = f"{digest_file(model)} {digest_file(data)}"
+    return f"sha256:{hashlib.sha256(both.encode()).hexdigest()}"

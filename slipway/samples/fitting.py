@@ -20,10 +20,20 @@ def fit_inputs(inputs: Sequence[TensorInfo], samples: Samples) -> dict[str, Arra
     Raises:
         DataError: naming the input, what it needs and what was given.
     """
-    return {tensor.name: _fit(tensor, samples[tensor.name]) for tensor in inputs}
+    return {tensor.name: _cast(tensor, _shaped(tensor, samples[tensor.name])) for tensor in inputs}
 
 
-def _fit(tensor: TensorInfo, array: Array) -> Array:
+def check_shapes(inputs: Sequence[TensorInfo], samples: Samples) -> None:
+    """Refuse samples whose names or shapes are not the inputs', without touching their values.
+
+    Raises:
+        DataError: naming the input, what it needs and what was given.
+    """
+    for tensor in inputs:
+        _shaped(tensor, samples[tensor.name])
+
+
+def _shaped(tensor: TensorInfo, array: Array) -> Array:
     rank = len(tensor.shape)
     if array.ndim == 1 and rank == 2:  # noqa: PLR2004 - a column of a table
         array = array[:, np.newaxis]
@@ -35,7 +45,7 @@ def _fit(tensor: TensorInfo, array: Array) -> Array:
             f"{tensor.name} has shape {list(array.shape)}, the model takes "
             f"[{', '.join(str(size) for size in tensor.shape)}]"
         )
-    return _cast(tensor, array)
+    return array
 
 
 def _cast(tensor: TensorInfo, array: Array) -> Array:

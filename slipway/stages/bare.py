@@ -1,7 +1,7 @@
 """The same work on bare files, for the command line: no store, no cache, no orchestrator."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,6 @@ from slipway.errors import PrecisionFailed, RequestError, SourceNotFound
 from slipway.isolation.runner import Limits, run_isolated
 from slipway.protocols import (
     AnyPrecisionSpec,
-    BenchmarkResult,
     CheckRequest,
     ConvertRequest,
     ConvertResult,
@@ -21,7 +20,7 @@ from slipway.protocols import (
     ParityRequest,
     SelftestRequest,
 )
-from slipway.reports import CheckReport, ParityReport, SelftestReport
+from slipway.reports import BenchmarkSuite, CheckReport, ParityReport, SelftestReport
 from slipway.settings import Settings
 from slipway.specs import BenchmarkSpec, Precision, Tolerance
 from slipway.stages.delivery import deliver_model
@@ -38,10 +37,10 @@ class ConvertedFile(ConvertResult):
 
 def check_file(model: Path) -> CheckReport:
     """Check one model file, isolated."""
-    with _scratch() as scratch:
-        return _run(
+    with scratch_folder() as scratch:
+        return run_child(
             "slipway.stages.children:check",
-            CheckRequest(model=_existing(model)),
+            CheckRequest(model=existing(model)),
             returns=CheckReport,
             scratch=scratch,
             what=f"the check of {model.name}",
@@ -51,10 +50,10 @@ def check_file(model: Path) -> CheckReport:
 
 def compare_file(model: Path, golden: Path, *, tolerance: Tolerance) -> ParityReport:
     """Compare a model file with recorded answers, isolated."""
-    with _scratch() as scratch:
-        return _run(
+    with scratch_folder() as scratch:
+        return run_child(
             "slipway.stages.children:parity",
-            ParityRequest(model=_existing(model), golden=_existing(golden), tolerance=tolerance),
+            ParityRequest(model=existing(model), golden=existing(golden), tolerance=tolerance),
             returns=ParityReport,
             scratch=scratch,
             what=f"the comparison of {model.name}",
@@ -78,12 +77,12 @@ def convert_file(
     """
     if out.exists():
         raise RequestError(f"{out} exists already; choose another name or remove it")
-    data = _existing(calibration) if calibration is not None else None
-    with _scratch() as scratch:
-        result = _run(
+    data = existing(calibration) if calibration is not None else None
+    with scratch_folder() as scratch:
+        result = run_child(
             "slipway.precisions:convert",
             ConvertRequest(
-                precision=precision, model=_existing(model), options=options, calibration=data
+                precision=precision, model=existing(model), options=options, calibration=data
             ),
             returns=ConvertResult,
             scratch=scratch,
@@ -102,22 +101,31 @@ def convert_file(
 
 
 def benchmark_files(
-    models: Sequence[Path], *, golden: Path | None, provider: str, options: BenchmarkSpec
-) -> BenchmarkResult:
-    """Measure model files against the first, interleaved, isolated."""
+    models: Sequence[Path],
+    *,
+    golden: Path | None,
+    provider: str,
+    options: BenchmarkSpec,
+    dimensions: Mapping[str, int] | None = None,
+) -> BenchmarkSuite:
+    """Measure model files against the first, interleaved, isolated.
+
+    `dimensions` are sizes of named dimensions, where inputs are made up.
+    """
     labels = _labels(models)
-    with _scratch() as scratch:
-        return _run(
+    with scratch_folder() as scratch:
+        return run_child(
             "slipway.stages.children:benchmark_files",
             FilesBenchmarkRequest(
                 models={
-                    label: _existing(model) for label, model in zip(labels, models, strict=True)
+                    label: existing(model) for label, model in zip(labels, models, strict=True)
                 },
-                golden=_existing(golden) if golden else None,
+                golden=existing(golden) if golden else None,
+                dimensions=dict(dimensions or {}),
                 provider=provider,
-                options=options,
+                options=options.model_copy(update={"providers": (provider,)}),
             ),
-            returns=BenchmarkResult,
+            returns=BenchmarkSuite,
             scratch=scratch,
             what=f"the benchmark of {', '.join(labels)}",
             reads=[*(model.parent for model in models), *([golden] if golden else [])],
@@ -128,8 +136,8 @@ def selftest_folder(bundle: Path) -> SelftestReport:
     """Verify a bundle and replay its variants, isolated."""
     if not bundle.is_dir():
         raise SourceNotFound(f"no bundle at {bundle}")
-    with _scratch() as scratch:
-        return _run(
+    with scratch_folder() as scratch:
+        return run_child(
             "slipway.stages.children:selftest",
             SelftestRequest(bundle=bundle.resolve()),
             returns=SelftestReport,
@@ -139,7 +147,7 @@ def selftest_folder(bundle: Path) -> SelftestReport:
         )
 
 
-def _run(
+def run_child(
     function: str,
     request: BaseModel,
     *,
@@ -148,6 +156,7 @@ def _run(
     what: str,
     reads: Sequence[Path],
 ) -> Result:
+    """Run a function of the core in a child of its own, under the limits of the settings."""
     settings = Settings()
     return run_isolated(
         function,
@@ -161,14 +170,20 @@ def _run(
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="slipway-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder) / "scratch"
         scratch.mkdir()
         yield scratch
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """The absolute path of what must be there.
+
+    Raises:
+        SourceNotFound: when it is not.
+    """
     if not path.exists():
         raise SourceNotFound(f"there is no file at {path}")
     return path.resolve()

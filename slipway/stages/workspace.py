@@ -50,6 +50,7 @@ class Workspace:
         self.store = store or open_store(self.settings.store_uri)
         self._folder = Path()
         self._lock = -1
+        self._given = 0
 
     def __enter__(self) -> Self:
         remove_abandoned(Path(tempfile.gettempdir()))
@@ -75,7 +76,7 @@ class Workspace:
 
     def fetch(self, ref: ArtifactRef, name: str) -> Path:
         """The reference's bytes as a file or folder, hashed on the way."""
-        return fetch(self.store, ref, self._folder / name)
+        return fetch(self.store, ref, self._place(name))
 
     def fetch_if(self, ref: ArtifactRef | None, name: str) -> Path | None:
         """The same, where there is a reference."""
@@ -83,11 +84,15 @@ class Workspace:
 
     def fetch_model(self, ref: ArtifactRef, name: str) -> Path:
         """An ONNX model in a folder of its own, with its external data beside it."""
-        folder = self._folder / name
+        folder = self._place(name)
         if ref.is_tree:
             return fetch(self.store, ref, folder) / "model.onnx"
-        folder.mkdir()
         return fetch(self.store, ref, folder / "model.onnx")
+
+    def _place(self, name: str) -> Path:
+        """A path that ends in a user's name, in a folder of its own: the name may be anything."""
+        self._given += 1
+        return self._folder / f"given-{self._given}" / name
 
     def run(
         self,
@@ -106,7 +111,8 @@ class Workspace:
             request: What it is given.
             returns: What it answers.
             what: For messages.
-            fresh: Start a new interpreter: for frameworks, and for what is measured.
+            fresh: Start a new interpreter: for what is measured, since forked children share
+                their parent's memory layout.
             python: Start another environment's interpreter.
         """
         return run_isolated(

@@ -89,7 +89,7 @@ def with_result(text: str) -> bytes:
         "slipway.no_such_module.Report",
         "slipway.errors.CheckFailed",
         "slipway.settings.Settings",
-        "slipway.isolation.runner.subprocess",
+        "slipway.isolation.starting.subprocess",
         "slipway.reports.Literal",
         "slipwaylike.reports.CheckReport",
         "tests.tiny_models.save",

@@ -104,7 +104,7 @@ DEFAULTS = {
     "budget.metric_drop": 0.01,
     "benchmark.providers": ("cpu",),
     "benchmark.batch_sizes": (1,),
-    "benchmark.queries": 700,
+    "benchmark.queries": None,
     "benchmark.fresh": False,
     "source.trusted": False,
     "assets": (),
@@ -126,7 +126,7 @@ def test_int8_defaults_are_as_documented() -> None:
     ).precisions
     assert asked.int8_static is not None
     assert asked.int8_dynamic is not None
-    assert asked.int8_static.method == "minmax"
+    assert asked.int8_static.method == "mse"
     assert asked.int8_static.samples == 256
     assert asked.int8_static.per_channel
     assert asked.int8_dynamic.per_channel

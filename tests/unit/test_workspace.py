@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from slipway.specs import ReleaseSpec
+from slipway.stages.exporting import export_to_folder
 from slipway.stages.workspace import PREFIX, SETTLED_S, Workspace
+from slipway.stores.trees import put_tree
+from tests.onnx_models import save_external, trained_net
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +43,25 @@ def test_a_workspace_is_gone_after_a_failure(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["scratch", ".tmp", "given-2", "factory.py", "golden-inputs"])
+def test_a_source_may_be_called_like_anything_in_the_workspace(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"mine")
+    with Workspace() as work:
+        ref = put_tree(work.store, folder)
+        first, second = work.fetch(ref, name), work.fetch(ref, name)
+        assert {path.name for path in (first, second)} == {name}
+        assert (first / "weights").read_bytes() == b"mine"
+        assert work.scratch not in {first, second}
+        assert list(work.scratch.iterdir()) == []
+
+
 KILLED = """
 import os, signal, sys, tempfile
 tempfile.tempdir = sys.argv[1]
+from slipway.specs import ReleaseSpec
+from slipway.stages.exporting import export_to_folder
 from slipway.stages.workspace import Workspace
 with Workspace() as work:
     (work.scratch / "model.onnx").write_bytes(b"x")
@@ -84,3 +104,15 @@ def test_other_folders_and_links_stay(temporary: Path, tmp_path: Path) -> None:
         pass
     assert {p.name for p in temporary.iterdir()} == {"slipway-notes", f"{PREFIX}link"}
     assert (tmp_path / "mine").exists()
+
+
+def test_a_source_folder_called_scratch_is_exported(tmp_path: Path) -> None:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    save_external(trained_net(), folder)
+    spec = ReleaseSpec.from_mapping(
+        {"name": "net", "source": {"framework": "onnx", "uri": str(folder)}}
+    )
+    report = export_to_folder(spec, tmp_path / "out")
+    assert report.passed
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"model.onnx", "golden.npz"}

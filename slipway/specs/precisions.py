@@ -1,0 +1,111 @@
+"""Which variants are made of the exported model, and how."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from slipway.artifacts import Value
+from slipway.specs.words import CalibrationMethod, Precision, Target
+
+
+class PrecisionSpec(Value):
+    """What every precision has."""
+
+    required: bool = Field(
+        default=False, description="Fail the whole release when this variant fails."
+    )
+
+
+class Fp32Spec(PrecisionSpec):
+    """The exported model as it is; every other variant is compared with it."""
+
+    required: bool = Field(default=True, description="Fail the whole release when it fails.")
+
+
+class Fp16Spec(PrecisionSpec):
+    """Half precision weights and activations; for GPUs, since CPUs compute it in float32."""
+
+    keep_io_types: bool = Field(
+        default=True, description="Keep float32 inputs and outputs, casting inside."
+    )
+    largest_activation: float = Field(
+        default=16384.0,
+        gt=0,
+        le=65504,
+        description="Nodes whose values reach beyond this on the calibration data stay float32; "
+        "float16 ends at 65504, and other data may reach further.",
+    )
+    samples: int = Field(
+        default=64, ge=1, description="How many calibration samples are measured at most."
+    )
+
+
+class Int8DynamicSpec(PrecisionSpec):
+    """INT8 weights, activation ranges found at run time; MatMul and Gemm, never Conv."""
+
+    per_channel: bool = Field(default=True, description="One weight scale per output channel.")
+
+
+class Int8StaticSpec(PrecisionSpec):
+    """INT8 weights and activations in QDQ form, ranges found from calibration data."""
+
+    method: CalibrationMethod = Field(
+        default="mse",
+        description="How an activation's range is found from its values: `mse` takes the least "
+        "squared error of 8-bit values, `minmax` all values, `percentile` cuts off the outermost, "
+        "`entropy` the least Kullback-Leibler divergence of 2,048 bins (what onnxruntime calls "
+        "entropy has 128 bins by default, and is minmax).",
+    )
+    samples: int = Field(
+        default=256, ge=1, description="How many calibration samples are used at most."
+    )
+    per_channel: bool = Field(default=True, description="One weight scale per output channel.")
+    percentile: float = Field(
+        default=99.999, gt=50, le=100, description="What `percentile` keeps, in percent."
+    )
+    target: Target = Field(
+        default="x64",
+        description="The processor that will serve it; `x64` is one that may lack VNNI. It decides "
+        "the types of activations and the recommended session settings.",
+    )
+    activations: Literal["uint8", "int8"] | None = Field(
+        default=None,
+        description="Activations as unsigned, or as signed and symmetric, integers; the target's "
+        "if empty.",
+    )
+    op_types: tuple[str, ...] = Field(
+        default=(),
+        description="The operators to quantize; if empty, products with weights alone in a "
+        "transformer, and what stands between them too in other models.",
+    )
+    reduce_range: bool = Field(
+        default=False,
+        description="7-bit weights: 6 to 7 dB worse, but they cannot saturate on any processor.",
+    )
+
+
+class PrecisionsSpec(Value):
+    """Which variants to make; `{}` takes that precision's defaults."""
+
+    fp32: Fp32Spec = Field(default_factory=Fp32Spec, description="The exported model; always made.")
+    fp16: Fp16Spec | None = Field(default=None, description="Half precision.")
+    int8_dynamic: Int8DynamicSpec | None = Field(
+        default=None, alias="int8-dynamic", description="Dynamic INT8."
+    )
+    int8_static: Int8StaticSpec | None = Field(
+        default=None, alias="int8-static", description="Static INT8; needs calibration data."
+    )
+
+    def asked(self) -> dict[Precision, PrecisionSpec]:
+        """The precisions asked for, in the order of `PRECISIONS`."""
+        by_name: dict[Precision, PrecisionSpec | None] = {
+            "fp32": self.fp32,
+            "fp16": self.fp16,
+            "int8-dynamic": self.int8_dynamic,
+            "int8-static": self.int8_static,
+        }
+        return {name: spec for name, spec in by_name.items() if spec is not None}
+
+    def baseline(self) -> dict[Precision, PrecisionSpec]:
+        """The exported model alone."""
+        return {"fp32": self.fp32}
