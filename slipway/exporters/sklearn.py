@@ -52,7 +52,7 @@ from slipway.exporters.recording import (
     record_golden,
     tool_versions,
 )
-from slipway.exporters.sklearn_converters import has_converter, register_converters
+from slipway.exporters.sklearn_converters import has_converter, our_converters
 from slipway.exporters.sklearn_files import load_estimator
 from slipway.exporters.sklearn_formulas import CannotConvertError
 from slipway.exporters.sklearn_graphs import (
@@ -190,8 +190,7 @@ def _convert(source: Source, request: ExportRequest) -> onnx.ModelProto:
         sizes = [size if isinstance(size, int) else None for size in tensor.shape]
         types.append((tensor.name, _TYPES[tensor.dtype](sizes)))
     try:
-        register_converters()
-        with warnings.catch_warnings(), _plain_ints():
+        with warnings.catch_warnings(), _plain_ints(), our_converters():
             warnings.simplefilter("ignore")
             model: onnx.ModelProto = skl2onnx.convert_sklearn(
                 estimator,

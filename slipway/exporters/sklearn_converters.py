@@ -1,10 +1,12 @@
 """Our formulas made known to skl2onnx, so that they hold inside pipelines and ensembles too."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
 import numpy as np
 from skl2onnx import update_registered_converter
+from skl2onnx._parse import sklearn_parsers_map
 from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common.data_types import (
     FloatTensorType,
@@ -103,21 +105,28 @@ def has_converter(estimator: Any) -> bool:  # noqa: ANN401 - scikit-learn has no
     return type(estimator) in _OURS
 
 
-def register_converters() -> None:
-    """Tell skl2onnx of our formulas; doing so again changes nothing."""
-    for kind, formulas_of_kind in _FORMULAS.items():
-        for cls, formula in formulas_of_kind.items():
-            alias = f"Slipway{cls.__name__}"
-            if sklearn_operator_name_map.get(cls) == alias:
-                continue
-            update_registered_converter(
-                cls,
-                alias,
-                _shapes(kind),
-                _converter(kind, formula),
-                parser=_parser(kind, alias),
-                overwrite=True,
-            )
+@contextlib.contextmanager
+def our_converters() -> Iterator[None]:
+    """Let skl2onnx know our formulas; its tables are as before afterwards."""
+    tables = (sklearn_operator_name_map, sklearn_parsers_map)
+    before = [dict(table) for table in tables]
+    try:
+        for kind, formulas_of_kind in _FORMULAS.items():
+            for cls, formula in formulas_of_kind.items():
+                alias = f"Slipway{cls.__name__}"
+                update_registered_converter(
+                    cls,
+                    alias,
+                    _shapes(kind),
+                    _converter(kind, formula),
+                    parser=_parser(kind, alias),
+                    overwrite=True,
+                )
+        yield
+    finally:
+        for table, entries in zip(tables, before, strict=True):
+            table.clear()
+            table.update(entries)
 
 
 def _parser(kind: Kind, alias: str) -> Callable[..., Any]:
