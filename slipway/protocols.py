@@ -10,10 +10,11 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
-from slipway.artifacts import ArtifactRef, Value
+from slipway.artifacts import ArtifactRef, Digest, Value
 from slipway.reports import (
     Attempt,
     Finding,
+    OutputNoise,
     RegisteredVersion,
     ScaleAudit,
     Status,
@@ -75,6 +76,7 @@ class ExportResult(Value):
     golden_batch_sizes: tuple[int, ...]
     tools: dict[str, str]
     findings: tuple[Finding, ...] = ()
+    noise: tuple[OutputNoise, ...] = ()
 
 
 class TraceRequest(Value):
@@ -248,6 +250,16 @@ class FilesBenchmarkRequest(Value):
     options: BenchmarkSpec
 
 
+class StoredObject(Value):
+    """One object of a store."""
+
+    digest: Digest
+    size_bytes: int = Field(ge=0)
+    modified_s: float = Field(
+        description="When it was written or last found there by a writer, in seconds since 1970."
+    )
+
+
 class Store(Protocol):
     """Bytes by digest. Every read re-hashes; nothing half-written is ever visible.
 
@@ -280,12 +292,24 @@ class Store(Protocol):
         """Whether the bytes are there; does not read them."""
         ...
 
+    def listing(self) -> Iterator[StoredObject]:
+        """All objects, in no order."""
+        ...
+
     def digests(self) -> Iterator[str]:
         """All digests, in no order."""
         ...
 
     def delete(self, digest: str) -> None:
         """Forget the bytes; forgetting what is not there is fine."""
+        ...
+
+    def sweep(self, before: float) -> int:
+        """Remove what writers left that were killed before a time; how many they were.
+
+        Args:
+            before: Seconds since 1970.
+        """
         ...
 
 
@@ -333,4 +357,8 @@ class Registry(Protocol):
 
     def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
         """All versions, oldest first; none for an unknown name."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """All names under which something is registered, in order."""
         ...

@@ -3,7 +3,7 @@
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
 
-import gc
+from gc import set_threshold
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -35,7 +35,7 @@ def run() -> None:
     """Run the program."""
     # Collecting garbage while ten thousand modules' objects are made costs a tenth of the CPU time
     # of every command that imports Prefect or MLflow, and frees nothing.
-    gc.set_threshold(1_000_000, 20, 20)
+    set_threshold(1_000_000, 20, 20)
     app()
 
 
@@ -136,6 +136,9 @@ def parity(
             say(f"{model.name}: {'passed' if report.passed else 'FAILED'} at {rtol=:g}, {atol=:g}")
             for output in report.outputs:
                 say(f"  {output.output}: max abs {output.max_abs_error}, {output.reason or 'ok'}")
+            for found in (report.diagnosis, report.divergence):
+                if found is not None:
+                    say(f"  {found.sentence}")
 
         answer(report, as_json=as_json, words=words, passed=report.passed)
 
@@ -334,6 +337,33 @@ def doctor(as_json: Json = False) -> None:
         answer(report, as_json=as_json, words=words)
         if not report.passed:
             raise typer.Exit(3)
+
+
+store_app = typer.Typer(help="Look after the store of artifacts.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+
+@store_app.command()
+def gc(
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete; otherwise only say what would be.")
+    ] = False,
+    older_than_days: Annotated[float, typer.Option(help="Younger objects stay; at least 1.")] = 7.0,
+    as_json: Json = False,
+) -> None:
+    """Find what no registered version and no cached result refers to, and delete it if asked."""
+    with answering(as_json=as_json, working="looking"):
+        from slipway.stages.collecting import collect
+
+        report = collect(older_than_days=older_than_days, delete=delete)
+
+        def words() -> None:
+            verb = "deleted" if report.deleted else "would go with --delete:"
+            mib, dead_mib = (n / 2**20 for n in (report.size_bytes, report.unreferenced_bytes))
+            say(f"{report.store}: {report.objects} objects, {mib:.1f} MiB; {report.live} in use")
+            say(f"{verb} {len(report.unreferenced)} objects, {dead_mib:.1f} MiB")
+
+        answer(report, as_json=as_json, words=words)
 
 
 @app.command()

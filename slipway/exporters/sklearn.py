@@ -45,6 +45,7 @@ from slipway.exporters.estimators import (
     takes_text,
 )
 from slipway.exporters.naming import output_names
+from slipway.exporters.noise import measure_noise
 from slipway.exporters.recording import (
     as_inputs,
     golden_cases,
@@ -98,7 +99,8 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
             continue
         path = scratch / "model.onnx"
         onnx.save(model, path)
-        golden = record_golden(golden_cases(inputs, samples, seed=request.seed), _running(source))
+        cases = golden_cases(inputs, samples, seed=request.seed)
+        golden = record_golden(cases, _running(source))
         fit_shapes(path, golden.cases[-1].inputs, golden.cases[-1].outputs)
         return finish_export(
             path,
@@ -108,6 +110,7 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
             route="skl2onnx",
             tools=tool_versions("scikit-learn", "skl2onnx", "onnx"),
             findings=[*_float_cliffs(inputs, samples), *_left_out(estimator)],
+            noise=measure_noise(golden, float64=_running(source)),
         )
     raise ExportFailed(problems[-1])
 

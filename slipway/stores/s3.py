@@ -8,6 +8,7 @@ and go on after a crash, is in `s3_uploads`.
 import contextlib
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from http import HTTPStatus
@@ -23,12 +24,15 @@ from slipway.errors import (
     StoreUnavailable,
     os_failure,
 )
+from slipway.protocols import StoredObject
 from slipway.settings import Settings
 from slipway.stores.s3_client import open_client, translated
-from slipway.stores.s3_uploads import PART_BYTES, upload_bytes, upload_file
+from slipway.stores.s3_uploads import PART_BYTES, abort_unfinished, upload_bytes, upload_file
 
 DOWNLOADS: Final = 8
 """Ranges of one object that are fetched at once."""
+_TOUCH_AFTER_S: Final = 86_400.0
+_COPY_LIMIT: Final = 5 << 30  # S3 copies no larger object in one request
 _DIGITS: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -115,10 +119,10 @@ class S3Store:
 
     def contains(self, digest: str) -> bool:
         """Whether the object is there."""
-        return self._size(digest) is not None
+        return self._head(digest) is not None
 
-    def digests(self) -> Iterator[str]:
-        """All digests, from the objects' names."""
+    def listing(self) -> Iterator[StoredObject]:
+        """All objects, from their names."""
         prefix = f"{self._prefix}sha256/"
         with translated(f"listing {self.uri}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -128,12 +132,27 @@ class S3Store:
                 for entry in page.get("Contents", ()):
                     name = entry["Key"].rpartition("/")[2]
                     if _DIGITS.fullmatch(name):
-                        yield f"sha256:{name}"
+                        yield StoredObject(
+                            digest=f"sha256:{name}",
+                            size_bytes=entry["Size"],
+                            modified_s=entry["LastModified"].timestamp(),
+                        )
+
+    def digests(self) -> Iterator[str]:
+        """All digests, from the objects' names."""
+        return (stored.digest for stored in self.listing())
 
     def delete(self, digest: str) -> None:
         """Remove the object."""
         with translated(f"deleting {digest} in {self.uri}"):
             self._client.delete_object(**self._place(digest))
+
+    def sweep(self, before: float) -> int:
+        """End uploads in parts that began before a time; their parts cost money for ever."""
+        with translated(f"ending unfinished uploads in {self.uri}"):
+            return abort_unfinished(
+                self._client, self._bucket, f"{self._prefix}sha256/", before=before
+            )
 
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes the type at run time
@@ -166,12 +185,12 @@ class S3Store:
             raise RequestError(f"{digest!r} is not a digest; expected sha256: and 64 digits")
         return {"Bucket": self._bucket, "Key": f"{self._prefix}sha256/{name[:2]}/{name}"}
 
-    def _size(self, digest: str) -> int | None:
-        """The object's size; None where there is none."""
+    def _head(self, digest: str) -> Any:  # noqa: ANN401 - as above
+        """What the server says of the object; None where there is none."""
         place = self._place(digest)
         with translated(f"looking for {digest} in {self.uri}"):
             try:
-                return int(self._client.head_object(**place)["ContentLength"])
+                return self._client.head_object(**place)
             except self._client.exceptions.ClientError as error:
                 status = error.response["ResponseMetadata"]["HTTPStatusCode"]
                 if status == HTTPStatus.NOT_FOUND:
@@ -182,8 +201,21 @@ class S3Store:
                 raise
 
     def _holds(self, digest: str, size: int) -> bool:
-        """Whether the object is there at its full size."""
-        return self._size(digest) == size
+        """Whether the object is there at its full size.
+
+        One that has not been touched for long counts as new then, so that nobody who collects what
+        is not referred to takes it from the writer that has just found it.
+        """
+        found = self._head(digest)
+        if found is None or int(found["ContentLength"]) != size:
+            return False
+        if time.time() - found["LastModified"].timestamp() > _TOUCH_AFTER_S and size < _COPY_LIMIT:
+            place = self._place(digest)
+            with translated(f"touching {digest} in {self.uri}"):
+                self._client.copy_object(
+                    **place, CopySource=place, MetadataDirective="REPLACE", **self._options
+                )
+        return True
 
     @contextlib.contextmanager
     def _writing(self, what: str) -> Iterator[None]:

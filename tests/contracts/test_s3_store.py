@@ -25,7 +25,7 @@ from slipway.settings import Settings
 from slipway.stores import open_store
 from slipway.stores.s3 import S3Store
 from slipway.stores.s3_client import open_client
-from slipway.stores.s3_uploads import PART_BYTES, abort_unfinished
+from slipway.stores.s3_uploads import PART_BYTES
 from tests.ceph_server import Ceph, ceph, use
 from tests.contracts.store_contract import StoreContract
 
@@ -240,11 +240,25 @@ def test_a_damaged_object_is_kept_aside_for_inspection(uri: str) -> None:
 
 def test_old_unfinished_uploads_can_be_ended(uri: str, large: Path) -> None:
     _upload_one_part(uri, large, digest_bytes(large.read_bytes()))
-    prefix = uri.removeprefix(f"s3://{BUCKET}/")
-    assert abort_unfinished(client(), BUCKET, prefix, before=time.time() - 3600) == 0
+    store = open_store(uri)
+    assert store.sweep(time.time() - 3600) == 0
     assert len(uploads(uri)) == 1
-    assert abort_unfinished(client(), BUCKET, prefix, before=time.time() + 60) == 1
+    assert store.sweep(time.time() + 60) == 1
     assert uploads(uri) == []
+
+
+def test_what_a_writer_finds_after_long_is_young_again(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(uri)
+    store.put_bytes(b"data", media_type="x")
+    (before,) = store.listing()
+    monkeypatch.setattr("slipway.stores.s3._TOUCH_AFTER_S", -60.0)
+    time.sleep(1.1)  # the service's clock shows seconds
+    store.put_bytes(b"data", media_type="x")
+    (after,) = store.listing()
+    assert after.modified_s > before.modified_s
+    assert store.read_bytes(after.digest) == b"data"
 
 
 def test_a_missing_bucket_is_named_with_the_way_out(large: Path) -> None:
