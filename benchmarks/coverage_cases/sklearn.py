@@ -87,7 +87,8 @@ def _words(x: Array) -> Array:
 def _target(model: Any, kind: str) -> Array:  # noqa: ANN401
     x, y = _iris()
     if kind == "two classes" and isinstance(model, SelfTrainingClassifier):
-        return np.minimum(y, 1)  # it takes no strings
+        numbers: Array = np.minimum(y, 1)  # it takes no strings
+        return numbers
     if kind == "two classes":
         roses: Array = np.where(y > 0, "thistle", "rose")
         return roses
