@@ -175,7 +175,9 @@ def arms_of(request: BenchmarkRequest, scratch: Path) -> list[Arm]:
     ]
 
 
-def collect(arms: Sequence[Arm], recorded: Arrays, plan: Plan, *, scratch: Path) -> list[Windows]:
+def collect(
+    arms: Sequence[Arm], recorded: Arrays, plan: Plan, *, scratch: Path, seed: int = 0
+) -> list[Windows]:
     """Measure in one fresh process after the other until the plan is fulfilled or its time is over.
 
     Processes that other load disturbed are made up for by further ones. The first also proves that
@@ -191,7 +193,7 @@ def collect(arms: Sequence[Arm], recorded: Arrays, plan: Plan, *, scratch: Path)
             recorded,
             plan,
             most_s=left_s / max(plan.processes - len(found), 1),
-            seed=len(found),
+            seed=seed + len(found),
             scratch=None if found else scratch,
         )
         what = f"the measurement of {', '.join(arm.label for arm in arms)}"
