@@ -32,7 +32,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from slipway.artifacts import Value
 from slipway.benchmarking.arms import Arm, bind_all, feeds_of
-from slipway.benchmarking.harness import Plan, collect
+from slipway.benchmarking.collecting import Plan, collect
 from slipway.benchmarking.inputs import BatchDimension
 from slipway.benchmarking.loop import run_rounds
 from slipway.benchmarking.processes import in_process
@@ -205,7 +205,12 @@ cost over the tightest loop          {cost:6.1%}  at {query_ms:.3f} ms a query  
 default run of one model             {default_s:6.1f} s   at most 30 s
 """)
     slack = 2 * math.sqrt(0.05 * 0.95 / total)  # what so few sessions can tell
-    missed = alarms / total > 0.05 + slack or found / total < 0.9 or cost > 0.03 or default_s > 30
+    missed = (
+        alarms / total > TARGETS["alarms"] + slack
+        or found / total < TARGETS["power"]
+        or cost > TARGETS["cost"]
+        or default_s > TARGETS["seconds"]
+    )
     sys.exit(1 if missed else 0)
 
 
