@@ -99,8 +99,8 @@ def run_process(
     """One process's part: open all arms, and measure them at every batch size.
 
     With a scratch folder it first proves that they are sound. Each process opens the arms in
-    another order, since the place in memory that this gives a session is worth about 1 %: what would
-    favour one arm in all processes becomes a difference between processes.
+    another order, since the place in memory that this gives a session is worth about 1 %: what
+    would favour one arm in all processes becomes a difference between processes.
     """
     first = seed % len(arms)
     opened = {

@@ -11,7 +11,7 @@ from slipway.benchmarking.resampling import pooled, ratio_of
 from slipway.benchmarking.statistics import CONFIDENCE, paired_ratio, verdict
 from slipway.reports import BenchmarkReport, Placement, Verdict
 
-# Two sessions of one model in one process differ by about 1 %, which is no difference of the models.
+# Two sessions of one model in one process differ by about 1 %, which is none of the models.
 RESOLUTION: Final = 0.01
 # Two processes of one model differ by up to 4 %: where the time sufficed for one alone, less is no
 # difference.
