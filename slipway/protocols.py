@@ -10,8 +10,9 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
-from slipway.artifacts import ArtifactRef, Value
+from slipway.artifacts import ArtifactRef, Digest, Value
 from slipway.reports import (
+    Attempt,
     Finding,
     RegisteredVersion,
     ScaleAudit,
@@ -142,35 +143,6 @@ class Exporter(Protocol):
         ...
 
 
-class ConvertRequest(Value):
-    """What a precision converter is given."""
-
-    precision: Precision
-    model: Path
-    options: AnyPrecisionSpec = Field(description="The precision's part of the spec.")
-    calibration: Path | None = None
-
-
-class ConvertResult(Value):
-    """A converted model, or a reason why this precision does not apply or came out unusable."""
-
-    status: Status
-    reason: str | None = None
-    model: Path | None = None
-    scales: ScaleAudit | None = None
-    findings: tuple[Finding, ...] = ()
-    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    tools: dict[str, str] = Field(default_factory=dict)
-
-
-class Converter(Protocol):
-    """Makes one precision from an fp32 ONNX model, writing inside `scratch` only."""
-
-    def __call__(self, request: ConvertRequest, scratch: Path) -> ConvertResult:
-        """Convert. A precision that does not apply is `skipped` with the reason, not an error."""
-        ...
-
-
 class ValidateRequest(Value):
     """What validation is given: a variant, the golden set, and how it is judged."""
 
@@ -184,6 +156,41 @@ class ValidateRequest(Value):
     evaluation: Path | None = None
     labels: str = "label"
     baseline: float | None = Field(default=None, description="The fp32 variant's metric.")
+
+
+class ConvertRequest(Value):
+    """What a precision converter is given."""
+
+    precision: Precision
+    model: Path
+    options: AnyPrecisionSpec = Field(description="The precision's part of the spec.")
+    calibration: Path | None = None
+    judge: ValidateRequest | None = Field(
+        default=None,
+        description="How candidates are judged where the precision can trade speed for accuracy; "
+        "its model is not looked at.",
+    )
+
+
+class ConvertResult(Value):
+    """A converted model, or a reason why this precision does not apply or came out unusable."""
+
+    status: Status
+    reason: str | None = None
+    model: Path | None = None
+    scales: ScaleAudit | None = None
+    findings: tuple[Finding, ...] = ()
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    tools: dict[str, str] = Field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
+
+
+class Converter(Protocol):
+    """Makes one precision from an fp32 ONNX model, writing inside `scratch` only."""
+
+    def __call__(self, request: ConvertRequest, scratch: Path) -> ConvertResult:
+        """Convert. A precision that does not apply is `skipped` with the reason, not an error."""
+        ...
 
 
 class BenchmarkRequest(Value):
@@ -209,6 +216,20 @@ class ParityRequest(Value):
     tolerance: Tolerance
 
 
+class RecordRequest(Value):
+    """A model whose own outputs on data are to be recorded."""
+
+    model: Path
+    data: Path
+    rows: int = Field(default=512, description="How many at most, evenly spaced.")
+
+
+class RecordResult(Value):
+    """A golden set of the model itself."""
+
+    golden: Path
+
+
 class SelftestRequest(Value):
     """An unpacked bundle."""
 
@@ -225,6 +246,16 @@ class FilesBenchmarkRequest(Value):
     )
     provider: str = "cpu"
     options: BenchmarkSpec
+
+
+class StoredObject(Value):
+    """One object of a store."""
+
+    digest: Digest
+    size_bytes: int = Field(ge=0)
+    modified_s: float = Field(
+        description="When it was written or last found there by a writer, in seconds since 1970."
+    )
 
 
 class Store(Protocol):
@@ -259,12 +290,24 @@ class Store(Protocol):
         """Whether the bytes are there; does not read them."""
         ...
 
+    def listing(self) -> Iterator[StoredObject]:
+        """All objects, in no order."""
+        ...
+
     def digests(self) -> Iterator[str]:
         """All digests, in no order."""
         ...
 
     def delete(self, digest: str) -> None:
         """Forget the bytes; forgetting what is not there is fine."""
+        ...
+
+    def sweep(self, before: float) -> int:
+        """Remove what writers left that were killed before a time; how many they were.
+
+        Args:
+            before: Seconds since 1970.
+        """
         ...
 
 
@@ -312,4 +355,8 @@ class Registry(Protocol):
 
     def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
         """All versions, oldest first; none for an unknown name."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """All names under which something is registered, in order."""
         ...

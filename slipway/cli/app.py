@@ -3,7 +3,7 @@
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
 
-import gc
+from gc import set_threshold
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+MetricName = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Spec = Annotated[Path, typer.Argument(help="The release spec (YAML).", metavar="SPEC.yaml")]
 Model = Annotated[Path, typer.Argument(help="The ONNX model.", metavar="MODEL.onnx")]
@@ -34,7 +35,7 @@ def run() -> None:
     """Run the program."""
     # Collecting garbage while ten thousand modules' objects are made costs a tenth of the CPU time
     # of every command that imports Prefect or MLflow, and frees nothing.
-    gc.set_threshold(1_000_000, 20, 20)
+    set_threshold(1_000_000, 20, 20)
     app()
 
 
@@ -149,21 +150,54 @@ def quantize(
         typer.Option(help="How ranges are found."),
     ] = "mse",
     samples: Annotated[int, typer.Option(min=1, help="Samples used at most.")] = 256,
+    target: Annotated[
+        Literal["x64", "x64-vnni", "arm64", "gpu"],
+        typer.Option(help="The processor that will serve it; x64 may lack VNNI."),
+    ] = "x64",
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Inputs to judge by, with labels where there is a metric.")
+    ] = None,
+    metric: Annotated[
+        MetricName | None, typer.Option(help="Task metric, computed on the evaluation data.")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="Name of the labels in it.")] = "label",
+    metric_drop: Annotated[
+        float, typer.Option(min=0, help="How much worse the metric may be.")
+    ] = 0.01,
+    relative_error: Annotated[
+        float, typer.Option(min=0, help="Without a metric: largest relative L2 error.")
+    ] = 0.1,
+    label_agreement: Annotated[
+        float, typer.Option(min=0, max=1, help="Without a metric: share of equal labels.")
+    ] = 0.99,
     as_json: Json = False,
 ) -> None:
-    """Quantize a model to static INT8 (QDQ) with calibrated, audited scales."""
-    with answering(as_json=as_json, working="quantizing"):
-        from slipway.specs import Int8StaticSpec
-        from slipway.stages.bare import convert_file
+    """Quantize a model to the fastest INT8 within an accuracy budget, with audited scales.
 
-        made = convert_file(
+    Static INT8 is tried first, with the fewest nodes kept in float that the budget needs, then
+    dynamic INT8; both are measured beside fp16 and fp32. Exits with 1 when none is within it.
+    """
+    with answering(as_json=as_json, working="quantizing"):
+        from slipway.cli.quantize_view import print_quantized
+        from slipway.specs import BudgetSpec, Int8StaticSpec, ParitySpec
+        from slipway.stages.quantizing import Goal, quantize_within_budget
+
+        report = quantize_within_budget(
             model,
             out,
-            precision="int8-static",
-            options=Int8StaticSpec(method=method, samples=samples),
             calibration=calibration,
+            options=Int8StaticSpec(method=method, samples=samples, target=target),
+            goal=Goal(
+                parity=ParitySpec(
+                    int8_relative_error=relative_error, label_agreement=label_agreement
+                ),
+                budget=BudgetSpec(metric_drop=metric_drop),
+                metric=metric,
+                evaluation=evaluation,
+                labels=labels,
+            ),
         )
-        answer(made, as_json=as_json, words=lambda: _made(made))
+        answer(report, as_json=as_json, words=lambda: print_quantized(report), passed=report.passed)
 
 
 @app.command()
@@ -316,6 +350,33 @@ def doctor(as_json: Json = False) -> None:
         answer(report, as_json=as_json, words=words)
         if not report.passed:
             raise typer.Exit(3)
+
+
+store_app = typer.Typer(help="Look after the store of artifacts.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+
+@store_app.command()
+def gc(
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete; otherwise only say what would be.")
+    ] = False,
+    older_than_days: Annotated[float, typer.Option(help="Younger objects stay; at least 1.")] = 7.0,
+    as_json: Json = False,
+) -> None:
+    """Find what no registered version and no cached result refers to, and delete it if asked."""
+    with answering(as_json=as_json, working="looking"):
+        from slipway.stages.collecting import collect
+
+        report = collect(older_than_days=older_than_days, delete=delete)
+
+        def words() -> None:
+            verb = "deleted" if report.deleted else "would go with --delete:"
+            mib, dead_mib = (n / 2**20 for n in (report.size_bytes, report.unreferenced_bytes))
+            say(f"{report.store}: {report.objects} objects, {mib:.1f} MiB; {report.live} in use")
+            say(f"{verb} {len(report.unreferenced)} objects, {dead_mib:.1f} MiB")
+
+        answer(report, as_json=as_json, words=words)
 
 
 @app.command()

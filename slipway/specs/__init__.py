@@ -40,6 +40,7 @@ from slipway.specs.words import (
     Precision,
     ProviderName,
     Scenario,
+    Target,
 )
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "Scenario",
     "SourceSpec",
     "SweepSpec",
+    "Target",
     "TensorSpec",
     "Tolerance",
     "check_names",

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from slipway.protocols import (
     ConvertResult,
     ExportRequest,
     ExportResult,
+    ValidateRequest,
 )
 from slipway.reports import ConversionReport, ExportReport
 from slipway.specs import (
@@ -33,6 +34,9 @@ from slipway.specs import (
 from slipway.stages.interpreters import explaining, interpreter_for
 from slipway.stages.workspace import Workspace
 from slipway.stores.trees import put_tree
+
+# Precisions that can give up speed for accuracy until they are within the budget.
+JUDGED: Final[frozenset[Precision]] = frozenset({"int8-static"})
 
 
 class Origin(Value):
@@ -258,19 +262,41 @@ def convert_model(
     model: ArtifactRef,
     *,
     calibration: ArtifactRef | None = None,
+    golden: ArtifactRef | None = None,
+    evaluation: ArtifactRef | None = None,
+    baseline: float | None = None,
 ) -> ConversionReport:
-    """Make one precision in a child process and store it."""
+    """Make one precision in a child process and store it.
+
+    With a golden set, static INT8 is held to the budget while it is made.
+    """
     options = cast("AnyPrecisionSpec", spec.precisions.asked()[precision])
     if precision == "fp32":
         return ConversionReport(precision=precision, status="passed", model=model)
     with Workspace() as work:
+        source = work.fetch_model(model, "fp32")
+        judge = None
+        if golden is not None and precision in JUDGED:
+            judge = ValidateRequest(
+                precision=precision,
+                model=source,
+                golden=work.fetch(golden, "golden.npz"),
+                parity=spec.parity,
+                budget=spec.budget,
+                metric=spec.metric,
+                metric_output=spec.metric_output,
+                evaluation=work.fetch_if(evaluation if spec.metric else None, "evaluation"),
+                labels=spec.data.labels,
+                baseline=baseline,
+            )
         result = work.run(
             "slipway.precisions:convert",
             ConvertRequest(
                 precision=precision,
-                model=work.fetch_model(model, "fp32"),
+                model=source,
                 options=options,
                 calibration=work.fetch_if(calibration, "calibration"),
+                judge=judge,
             ),
             returns=ConvertResult,
             what=f"the conversion to {precision}",

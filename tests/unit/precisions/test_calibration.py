@@ -17,7 +17,7 @@ from slipway.precisions.calibration import (
     plan_calibration,
     second_pass,
 )
-from slipway.precisions.int8_static import choose_op_types
+from slipway.precisions.policy import choose_op_types
 from slipway.precisions.preprocess import preprocess
 from slipway.precisions.ranges import MeasuredRanges, Range
 from slipway.precisions.states import State, merge_states
