@@ -151,6 +151,15 @@ class ScaleAudit(Value):
     findings: tuple[Finding, ...] = ()
 
 
+class MadeFor(Value):
+    """What an optimized graph fits: anywhere else it is slower, or fails."""
+
+    provider: str
+    onnxruntime: str
+    architecture: str
+    features: tuple[str, ...] = Field(description="The processor's, of those that decide.")
+
+
 class Attempt(Value):
     """One way of quantizing that was tried, and what it cost in accuracy."""
 
@@ -177,6 +186,9 @@ class ConversionReport(Value):
     scales: ScaleAudit | None = None
     findings: tuple[Finding, ...] = Field(
         default=(), description="What was kept, clamped or lost, by name."
+    )
+    made_for: MadeFor | None = Field(
+        default=None, description="The machine that it is for, if only one kind is."
     )
     settings: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="The choices that decided the bytes."

@@ -10,6 +10,7 @@ from prefect.futures import PrefectFuture
 
 from slipway.artifacts import ArtifactRef
 from slipway.errors import ModelError
+from slipway.providers.hardware import made_here
 from slipway.reports import (
     BenchmarkSuite,
     BundleReport,
@@ -102,6 +103,7 @@ def _convert_reads(given: dict[str, Any]) -> object:
         "precision": given["precision"],
         "options": spec.precisions.asked()[given["precision"]].model_dump(exclude={"required"}),
         "refs": [given["model"], given["calibration"]],
+        "made_for": made_here("cpu") if given["precision"] == "fp32-optimized" else None,
     }
     if given["precision"] in making.JUDGED:
         spec = given["spec"]

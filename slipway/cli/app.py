@@ -316,7 +316,8 @@ def selftest(bundle: BundleFolder, as_json: Json = False) -> None:
 
         def words() -> None:
             for variant in report.variants:
-                detail = "repeats its answers" if variant.passed else f"FAILED: {variant.reason}"
+                detail = "repeats its answers" if variant.passed else "FAILED"
+                detail += f": {variant.reason}" if variant.reason else ""
                 say(f"{variant.precision}: {detail}")
 
         answer(report, as_json=as_json, words=words, passed=report.passed)
