@@ -98,6 +98,7 @@ def export(
             for tensor in (*report.inputs, *report.outputs):
                 say(f"  {tensor.name}: {tensor.dtype} {list(tensor.shape)}")
             say(f"parity {'passed' if report.passed else 'FAILED'}: {report.diagnosis}")
+            _list(report.findings)
 
         answer(report, as_json=as_json, words=words, passed=report.passed)
 
