@@ -80,7 +80,7 @@ def _export_reads(given: dict[str, Any]) -> object:
 @stage(
     name="export",
     run_name="export {spec.name} from {spec.source.framework}",
-    code_version=1,
+    code_version=2,
     reads=_export_reads,
     tools=RUNTIME,
 )
@@ -163,7 +163,7 @@ def _validate_reads(given: dict[str, Any]) -> object:
 @stage(
     name="validate",
     run_name="validate {spec.name} {precision}",
-    code_version=3,
+    code_version=4,
     reads=_validate_reads,
     tools=RUNTIME,
 )

@@ -10,7 +10,7 @@ explains a wrong one. Import from here.
 from slipway.specs.addresses import REGISTRY_SCHEMES, file_name, local_path, scheme_of
 from slipway.specs.judging import BudgetSpec, ParitySpec, Tolerance, is_close_or_better
 from slipway.specs.loading import PATH_FIELDS, load_spec, resolve_paths
-from slipway.specs.measuring import BenchmarkSpec
+from slipway.specs.measuring import BenchmarkSpec, SweepSpec
 from slipway.specs.precisions import (
     Fp16Spec,
     Fp32OptimizedSpec,
@@ -83,6 +83,7 @@ __all__ = [
     "ReleaseSpec",
     "Scenario",
     "SourceSpec",
+    "SweepSpec",
     "Target",
     "TensorSpec",
     "Tolerance",
