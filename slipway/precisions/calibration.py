@@ -8,7 +8,6 @@ shared between workers in `states`.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -28,7 +27,6 @@ from slipway.precisions.thresholds import (
     percentile_of_counts,
     percentile_of_tails,
 )
-from slipway.providers import allotted_cores
 from slipway.providers.sessions import Optimization, Session
 from slipway.providers.signature import model_inputs
 from slipway.reports import Finding, TensorInfo
@@ -160,21 +158,18 @@ def collect(
     missing = state.missing(data, start=start, stop=end)
     runs = _Runs.prepare(model, plan.tensors, plan.optimization) if missing else None
     saved = time.monotonic()
-    with ThreadPoolExecutor(allotted_cores()) as pool:
-        for span, values in runs.over(samples, missing) if runs else ():
-            size = span[1] - span[0]
-
-            def count(name: str, size: int = size, values: Mapping[str, Array] = values) -> None:
-                array = values[name]
-                state.statistic(name, array.size // size).add(array, size)
-
-            list(pool.map(count, plan.tensors))
-            state.count(data, span)
-            if progress:
-                progress(state.samples, plan.planned)
-            if save and time.monotonic() - saved > SAVE_EVERY_S:
-                state.save(save)
-                saved = time.monotonic()
+    for span, values in runs.over(samples, missing) if runs else ():
+        size = span[1] - span[0]
+        for name in plan.tensors:
+            array = values[name]
+            state.statistic(name, array.size // size).add(array, size)
+        state.count(data, span)
+        samples.release()
+        if progress:
+            progress(state.samples, plan.planned)
+        if save and time.monotonic() - saved > SAVE_EVERY_S:
+            state.save(save)
+            saved = time.monotonic()
     if save:
         state.save(save)
     return state
@@ -264,7 +259,9 @@ def audit_data(samples: Samples) -> tuple[Finding, ...]:
             place=name,
         )
         for name, array in samples.arrays.items()
-        if array.size and array.dtype.kind in "fiu" and bool((array == array.flat[0]).all())
+        if array.size
+        and array.dtype.kind in "fiu"
+        and all(bool((row == array.flat[0]).all()) for row in array)
     )
 
 

@@ -18,7 +18,7 @@ from slipway.precisions.finishing import Settings, conclude, finish, refuse, ski
 from slipway.precisions.preprocess import preprocess
 from slipway.protocols import ConvertRequest, ConvertResult
 from slipway.reports import Finding, ScaleAudit
-from slipway.samples.arrays import Samples, load_samples
+from slipway.samples.arrays import Samples, map_samples
 from slipway.specs import Int8StaticSpec
 
 WEIGHTED: Final = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -50,7 +50,7 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
     model = graphs.load_model(request.model)
     if reason := inapplicable(model):
         return skip(reason)
-    samples = choose_samples(model, load_samples(request.calibration), count=options.samples)
+    samples = choose_samples(model, map_samples(request.calibration), count=options.samples)
     with workplace(scratch) as work:
         return _convert(model, samples, options, work=work, scratch=scratch)
 

@@ -261,7 +261,7 @@ def make_statistic(plan: Plan, tensor: str, keep: int) -> Extremes:
     """An empty statistic of the plan's kind."""
     match plan.kind:
         case "tails":
-            return Tails(keep)
+            return Tails(keep, exactly=plan.optimization != "all")
         case "bits":
             return Bits(keep)
         case "linear":

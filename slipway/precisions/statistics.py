@@ -5,7 +5,7 @@ any size, on any number of workers, gives the same arrays bit for bit. Ranges ar
 in `thresholds`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal, cast
 
 import numpy as np
@@ -19,12 +19,14 @@ Floats = npt.NDArray[np.float32]
 Keys = npt.NDArray[np.uint32]
 
 BINS: Final = 2048
-CHUNK: Final = 1 << 15
-# Tensors beyond this many values per sample are histogrammed by every fifth value: the shape of a
-# distribution needs no more, and the extremes are of all values.
-LARGE: Final = 1 << 14
-STRIDES: Final = (5, 7, 11)
+# Values that stay in the processor's cache while they are gone through several times.
+CHUNK: Final = 1 << 16
+# Tensors with so many values per sample are histogrammed by every fifth or seventeenth value or so:
+# the shape of a distribution needs no more. Extremes are of all values.
+STRIDES: Final = {1 << 14: (5, 7, 11), 1 << 17: (17, 19, 23)}
 _PENDING: Final = 1 << 17
+# A smallest magnitude below this share of the largest one moves no border of a bin.
+NEGLIGIBLE: Final = 2.0**-24
 
 
 class Extremes:
@@ -35,8 +37,8 @@ class Extremes:
 
     def add(self, values: Array, batch: int) -> None:  # noqa: ARG002 - the batch matters to others
         """Take in a batch's values."""
-        if values.size:
-            self._reach(values.min(), values.max(), values.size)
+        for chunk in _chunks(values):
+            self._reach(chunk.min(), chunk.max(), chunk.size)
 
     def merge(self, other: "Extremes") -> None:
         """Take in what another worker saw."""
@@ -67,11 +69,17 @@ class Tails(Extremes):
     That is all that a high percentile depends on.
     """
 
-    def __init__(self, keep: int) -> None:
+    def __init__(self, keep: int, *, exactly: bool = True) -> None:
         super().__init__()
         self.keep = keep
-        self.nearest = np.inf
+        self._nearest = np.inf
+        self._negligible = 0.0 if exactly else NEGLIGIBLE
         self._top = _Largest(keep)
+
+    @property
+    def nearest(self) -> float:
+        """The smallest magnitude; zero where it is negligible beside the largest one."""
+        return 0.0 if self._is_negligible() else self._nearest
 
     @property
     def top(self) -> Floats:
@@ -79,22 +87,15 @@ class Tails(Extremes):
         return _values(self._top.settled())
 
     def add(self, values: Array, batch: int) -> None:  # noqa: ARG002 - the batch matters to others
-        """Take in a batch's values, in pieces that stay in the processor's cache."""
-        flat = np.ascontiguousarray(values).reshape(-1)
-        for start in range(0, flat.size, CHUNK):
-            chunk = flat[start : start + CHUNK]
-            low, high = chunk.min(), chunk.max()
-            self._reach(low, high, chunk.size)
-            if self.nearest > 0:
-                self.nearest = float(np.minimum(self.nearest, np.abs(chunk).min()))
-            if max(-low, high) >= self._top.reach:
-                self._top.add(_keys(chunk))
+        """Take in a batch's values."""
+        for chunk in _chunks(values):
+            self._take(chunk)
 
     def merge(self, other: Extremes) -> None:
         """Take in what another worker kept."""
         super().merge(other)
         if isinstance(other, Tails):
-            self.nearest = float(np.minimum(self.nearest, other.nearest))
+            self._nearest = float(np.minimum(self._nearest, other.nearest))
             self._top.add(_keys(other.top))
 
     def pack(self) -> dict[str, Array]:
@@ -104,9 +105,21 @@ class Tails(Extremes):
     def unpack(self, arrays: Mapping[str, Array]) -> None:
         """Become what was packed."""
         super().unpack(arrays)
-        self.nearest = float(arrays["nearest"][0])
+        self._nearest = float(arrays["nearest"][0])
         self._top = _Largest(self.keep)
         self._top.add(_keys(arrays["top"]))
+
+    def _take(self, chunk: Floats) -> None:
+        low, high = chunk.min(), chunk.max()
+        self._reach(low, high, chunk.size)
+        if not self._is_negligible():
+            self._nearest = float(np.minimum(self._nearest, np.abs(chunk).min()))
+        if max(-low, high) >= self._top.reach:
+            self._top.add(_keys(chunk))
+
+    def _is_negligible(self) -> bool:
+        """Whether no smaller magnitude matters any more; what once is so stays so."""
+        return self._nearest <= self._negligible * max(-self.low, self.high)
 
 
 class _Largest:
@@ -160,7 +173,7 @@ class Bits(Tails):
 
     def __init__(self, keep: int) -> None:
         super().__init__(keep)
-        self.nearest = 0.0
+        self._nearest = 0.0
         self._counts: Counts = np.zeros(self.CELLS, np.int64)
         self._waiting: list[npt.NDArray[np.uint16]] = []
         self._size = 0
@@ -173,10 +186,11 @@ class Bits(Tails):
 
     def add(self, values: Array, batch: int) -> None:
         """Take in a batch's values."""
-        super().add(values, batch)
-        cells = (sampled(values, batch).reshape(-1).view(np.uint32) >> 16).astype(np.uint16)
-        self._waiting.append(cells)
-        self._size += cells.size
+        for chunk, offset, stride in _sampled_chunks(values, batch):
+            self._take(chunk)
+            cells = chunk.view(np.uint16)[1 + 2 * offset :: 2 * stride].copy()
+            self._waiting.append(cells)
+            self._size += cells.size
         if self._size > _PENDING:
             self._settle()
 
@@ -230,16 +244,16 @@ class Linear(Extremes):
         return -self.last
 
     def add(self, values: Array, batch: int) -> None:
-        """Take in a batch's values; a batch with infinities or NaN is not counted."""
-        super().add(values, batch)
-        if not values.size or not np.isfinite(self.low + self.high):
-            return
-        self._grow(_exponent(max(abs(self.low), abs(self.high))))
-        flat = sampled(values, batch).reshape(-1)
-        for start in range(0, flat.size, CHUNK):
-            scaled = flat[start : start + CHUNK] * np.float32(BINS / 2 / self.last)
-            index = np.floor(scaled, out=scaled).astype(np.int64)
-            self.counts += np.bincount(index + BINS // 2, minlength=BINS)
+        """Take in a batch's values; once there are infinities or NaN, none is counted any more."""
+        for chunk, offset, stride in _sampled_chunks(values, batch):
+            self._reach(chunk.min(), chunk.max(), chunk.size)
+            farthest = max(abs(self.low), abs(self.high))
+            if np.isfinite(farthest) and not np.isnan(self.low):
+                self._grow(_exponent(farthest))
+                scaled = chunk[offset::stride] * np.float32(BINS / 2 / self.last)
+                index = np.floor(scaled, out=scaled).astype(np.int64)
+                index += BINS // 2
+                self.counts += np.bincount(index, minlength=BINS)
 
     def merge(self, other: Extremes) -> None:
         """Take in what another worker counted."""
@@ -315,20 +329,37 @@ def bins_of(values: Array, first: float, last: float) -> tuple[Counts, Floats]:
     return counts, edges.astype(np.float32)
 
 
-def sampled(values: Array, batch: int) -> Array:
-    """Every fifth value of each sample of a large tensor, all values of others.
+def stride_of(values: Array, batch: int) -> int:
+    """Every how many-th value of each sample a histogram takes: all of small tensors.
 
     The step starts anew with each sample, so that batching changes nothing, and divides no
     dimension, so that it meets every channel. Where the first dimension is not the batch, all
     values are taken.
     """
+    if values.ndim == 0 or values.shape[0] != batch:
+        return 1
+    found = 1
+    for size, strides in STRIDES.items():
+        if values.size >= batch * size:
+            fitting = (s for s in strides if all(length % s for length in values.shape[1:]))
+            found = next(fitting, found)
+    return found
+
+
+def _sampled_chunks(values: Array, batch: int) -> Iterator[tuple[Floats, int, int]]:
+    """Pieces of the values; where the sampled ones start in each, and how far apart they are."""
+    stride = stride_of(values, batch)
+    for row in values if stride > 1 else (values,):
+        at = 0
+        for chunk in _chunks(row):
+            yield chunk, -at % stride, stride
+            at += chunk.size
+
+
+def _chunks(values: Array) -> Iterator[Floats]:
     flat = np.ascontiguousarray(values).reshape(-1)
-    if values.ndim == 0 or values.shape[0] != batch or flat.size < batch * LARGE:
-        return flat
-    for stride in STRIDES:
-        if all(size % stride for size in values.shape[1:]):
-            return np.ascontiguousarray(flat.reshape(batch, -1)[:, ::stride])
-    return flat
+    for start in range(0, flat.size, CHUNK):
+        yield flat[start : start + CHUNK]
 
 
 def _exponent(value: float) -> int:
