@@ -14,6 +14,7 @@ from tasks.stages import (
     benchmark_models,
     build_bundle,
     convert_model,
+    explain_failure,
     export_model,
     fetch_materials,
     register_release,
@@ -56,6 +57,8 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
         ),
         "fp32",
     )
+    if not baseline.passed:
+        baseline = explain_failure(spec, materials, exported, baseline)
     # Nothing is made of an export that is wrong.
     asked = spec.precisions.asked() if baseline.passed else spec.precisions.baseline()
 

@@ -6,7 +6,7 @@ need them. Paths in them are inside the child's scratch folder or read-only inpu
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field
 
@@ -72,6 +72,60 @@ class ExportResult(Value):
     golden_batch_sizes: tuple[int, ...]
     tools: dict[str, str]
     findings: tuple[Finding, ...] = ()
+
+
+class TraceRequest(Value):
+    """A source to run once more, recording what it computes inside: after parity failed."""
+
+    export: ExportRequest
+    route: str = Field(description="The route that made the exported model.")
+    golden: Path = Field(description="The golden set that was recorded from it.")
+    case: int = Field(description="The golden case to run.")
+
+
+class TraceStep(Value):
+    """One value that the source computes on its way."""
+
+    tensor: str = Field(description="The exported graph's name for it, where there is one.")
+    place: str = Field(description="What makes it in the source, for people.")
+    makes_from: tuple[int, ...] = Field(
+        default=(), description="The steps whose values it takes, as far as that is known."
+    )
+
+
+class TraceResult(Value):
+    """What a source computes inside for one golden case, and whether it can be trusted to.
+
+    Values are in an npz under the steps' numbers.
+    """
+
+    case: int
+    matched: Literal["names", "values"] = Field(
+        description="How steps are found in the exported graph."
+    )
+    steps: tuple[TraceStep, ...]
+    values: Path
+    training: tuple[str, ...] = Field(
+        default=(), description="Places in the source that are in training mode."
+    )
+    unstable: str | None = Field(
+        default=None, description="An output that two runs on the same inputs give differently."
+    )
+    batch_dependent: str | None = Field(
+        default=None, description="An output whose rows change with the other rows of a batch."
+    )
+
+
+class Tracer(Protocol):
+    """Runs a source on one golden case as its exporter does, recording the values inside.
+
+    Raises:
+        SlipwayError: as its exporter does.
+    """
+
+    def __call__(self, request: TraceRequest, scratch: Path) -> TraceResult:
+        """Trace; files are written inside `scratch` only."""
+        ...
 
 
 class Exporter(Protocol):

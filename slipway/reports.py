@@ -139,10 +139,48 @@ class ConversionReport(Value):
     tools: dict[str, str] = Field(default_factory=dict)
 
 
+class Divergence(Value):
+    """The first place in the graph whose value departs, on the way to an output that is wrong."""
+
+    against: Literal["source", "float64"] = Field(
+        description="What it departs from: the source model's own value at that place, or what "
+        "the same graph gives in float64."
+    )
+    node: str
+    operator: str
+    tensor: str = Field(description="The node's output.")
+    position: int = Field(description="Its index in the graph's order.")
+    nodes: int = Field(description="How many nodes the graph has.")
+    agreeing: int = Field(description="Values before it that were compared, and agree.")
+    case: int = Field(description="The golden case.")
+    index: tuple[int, ...] = Field(default=(), description="Where in the tensor it is off most.")
+    expected: float | str | None = None
+    actual: float | str | None = None
+    max_abs_error: float | None = None
+    relative_l2: float | None = None
+    source_place: str | None = Field(
+        default=None, description="What the node stands for in the source model."
+    )
+    sentence: str
+
+
 class Diagnosis(Value):
     """Why outputs disagree with the source's, where that was found out by trying it."""
 
-    kind: Literal["random", "frozen-dimension", "layout", "swapped-outputs", "dtype", "threshold"]
+    kind: Literal[
+        "random",
+        "training-mode",
+        "frozen-dimension",
+        "layout",
+        "swapped-outputs",
+        "dtype",
+        "preprocessing",
+        "optimizer",
+        "threshold",
+        "float32-cliff",
+        "runtime",
+        "tolerance",
+    ]
     sentence: str = Field(description="What is wrong, where, and the way out.")
     evidence: dict[str, str | int | float] = Field(default_factory=dict)
 
@@ -157,6 +195,9 @@ class ValidationReport(Value):
     parity: ParityReport | None = None
     metric: MetricReport | None = None
     diagnosis: Diagnosis | None = Field(
+        default=None, description="Of the exported model, when its parity failed."
+    )
+    divergence: Divergence | None = Field(
         default=None, description="Of the exported model, when its parity failed."
     )
 

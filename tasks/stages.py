@@ -24,7 +24,7 @@ from slipway.reports import (
     ValidationReport,
 )
 from slipway.specs import Framework, Precision, ReleaseSpec
-from slipway.stages import making, proving, releasing
+from slipway.stages import explaining, making, proving, releasing
 from slipway.stages.interpreters import interpreter_for
 from slipway.stages.making import Materials
 from tasks.policy import stage, tool_versions
@@ -150,6 +150,32 @@ def validate_model(
     return proving.validate_model(
         spec, precision, model, golden, evaluation=evaluation, baseline=baseline
     )
+
+
+def _explain_reads(given: dict[str, Any]) -> object:
+    materials: Materials = given["materials"]
+    source = {
+        "spec": given["spec"],
+        "source": materials.source,
+        "factory": materials.factory,
+        "golden": materials.golden,
+        "sample_data": materials.sample_data,
+    }
+    return [_export_reads(source), given["exported"], given["validation"]]
+
+
+@stage(
+    name="explain",
+    run_name="explain {spec.name}",
+    code_version=1,
+    reads=_explain_reads,
+    tools=RUNTIME,
+)
+def explain_failure(
+    spec: ReleaseSpec, materials: Materials, exported: ExportReport, validation: ValidationReport
+) -> ValidationReport:
+    """Why the exported model failed parity, held against its source."""
+    return explaining.explain_failure(spec, materials, exported, validation)
 
 
 def _benchmark_reads(given: dict[str, Any]) -> object:

@@ -11,27 +11,18 @@ import pandas as pd
 from slipway.protocols import ExportRequest
 from slipway.samples.arrays import Array
 from slipway.specs import SourceSpec
+from tests import tree_tables
 
 ROWS: Final = 300
 
 
 def numbers() -> Array:
     """Four columns, one with gaps, one of five codes."""
-    random = np.random.default_rng(0)
-    table = random.standard_normal((ROWS, 4))
-    table[:, 3] = random.integers(0, 5, ROWS)
-    table[::9, 1] = np.nan
-    return table
-
-
-def _target() -> Array:
-    table = np.nan_to_num(numbers())
-    target: Array = table[:, 0] + 0.5 * table[:, 1] + (table[:, 3] % 2)
-    return target
+    return tree_tables.numbers(ROWS)
 
 
 def _targets(kind: str) -> Array:
-    target = _target()
+    target = tree_tables.target(numbers())
     made: dict[str, Array] = {
         "number": target,
         "two": (target > 0.5).astype(np.int64),
@@ -102,7 +93,7 @@ def table_of_categories() -> lightgbm.Booster:
     """A DataFrame with a column of words, which LightGBM codes."""
     words = pd.Categorical(np.array(["Bonn", "Köln", "Ulm"])[np.arange(ROWS) % 3])
     table = pd.DataFrame({"age": numbers()[:, 0], "city": words})
-    return fit(table, _target() + 2 * (np.arange(ROWS) % 3 == 1), min_data_per_group=2)
+    return fit(table, _targets("number") + 2 * (np.arange(ROWS) % 3 == 1), min_data_per_group=2)
 
 
 def custom_objective() -> lightgbm.Booster:
@@ -161,9 +152,9 @@ CASES: Final[dict[str, Callable[[], lightgbm.Booster]]] = {
     "linear_tree multiclass": _trainer(
         "three", linear_tree=True, objective="multiclass", num_class=3
     ),
-    "zero_as_missing": lambda: fit(with_zeros(), _target(), zero_as_missing=True),
+    "zero_as_missing": lambda: fit(with_zeros(), _targets("number"), zero_as_missing=True),
     "use_missing false": _trainer("number", use_missing=False),
-    "no gaps in training": lambda: fit(np.nan_to_num(numbers()), _target()),
+    "no gaps in training": lambda: fit(np.nan_to_num(numbers()), _targets("number")),
     "categorical": _trainer("number", codes=[3], min_data_per_group=2),
     "many categories": many_categories,
     "table of categories": table_of_categories,

@@ -10,27 +10,18 @@ import xgboost
 from slipway.protocols import ExportRequest
 from slipway.samples.arrays import Array
 from slipway.specs import SourceSpec
+from tests import tree_tables
 
 ROWS: Final = 200
 
 
 def numbers() -> Array:
     """Four columns, one with gaps, one of five codes."""
-    random = np.random.default_rng(0)
-    table = random.standard_normal((ROWS, 4)).astype(np.float32)
-    table[:, 3] = random.integers(0, 5, ROWS)
-    table[::9, 1] = np.nan
-    return table
-
-
-def _target() -> Array:
-    table = np.nan_to_num(numbers())
-    target: Array = table[:, 0] + 0.5 * table[:, 1] + (table[:, 3] % 2)
-    return target
+    return tree_tables.numbers(ROWS).astype(np.float32)
 
 
 def _targets(kind: str) -> Array:
-    target = _target()
+    target = tree_tables.target(numbers())
     made: dict[str, Array] = {
         "number": target,
         "two": (target > 0.5).astype(np.float32),
@@ -72,7 +63,7 @@ def early_stopped() -> xgboost.Booster:
 def categorical() -> xgboost.Booster:
     """A column of codes, split by sets of them and by one."""
     data = xgboost.DMatrix(
-        numbers(), _target(), feature_types=["q", "q", "q", "c"], enable_categorical=True
+        numbers(), _targets("number"), feature_types=["q", "q", "q", "c"], enable_categorical=True
     )
     return xgboost.train({"max_depth": 3, "max_cat_to_onehot": 1, "nthread": 1}, data, 6)
 
@@ -105,7 +96,7 @@ def custom_objective() -> xgboost.Booster:
     def gradients(found: Array, data: xgboost.DMatrix) -> tuple[Array, Array]:
         return np.tanh(found - data.get_label()), np.ones_like(found)
 
-    data = xgboost.DMatrix(numbers(), _target())
+    data = xgboost.DMatrix(numbers(), _targets("number"))
     return xgboost.train({"max_depth": 3, "nthread": 1}, data, 6, obj=gradients)
 
 

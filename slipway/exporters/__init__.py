@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Final
 
 from slipway.errors import EnvironmentMissing
-from slipway.protocols import Exporter, ExportRequest, ExportResult
+from slipway.protocols import (
+    Exporter,
+    ExportRequest,
+    ExportResult,
+    Tracer,
+    TraceRequest,
+    TraceResult,
+)
 from slipway.specs import Framework
 
 EXPORTERS: Final[dict[Framework, str]] = {
@@ -32,6 +39,11 @@ EXPORTERS: Final[dict[Framework, str]] = {
     "keras": "slipway.exporters.keras",
     "tensorflow": "slipway.exporters.tensorflow",
 }
+
+TRACERS: Final[dict[Framework, str]] = {
+    "pytorch": "slipway.exporters.torch_traces",
+}
+"""What records a source's values inside, for frameworks that can: `slipway.protocols.Tracer`."""
 
 # Peak memory of the converter, as a multiple of the model's size, where it is far from the usual.
 MEMORY_FACTORS: Final[dict[Framework, tuple[int, int]]] = {
@@ -67,3 +79,14 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
             f"{framework} export needs {error.name!r}: pip install 'slipway[{framework}]'"
         ) from error
     return exporter(request, scratch)
+
+
+def trace(request: TraceRequest, scratch: Path) -> TraceResult:
+    """Record what a source computes inside for one golden case, with its framework's tracer.
+
+    Raises:
+        SlipwayError: as its exporter does.
+    """
+    framework = request.export.source.known_framework
+    tracer: Tracer = importlib.import_module(TRACERS[framework]).trace
+    return tracer(request, scratch)

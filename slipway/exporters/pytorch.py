@@ -4,6 +4,7 @@ Sources: a `.pt2` program, or weights (safetensors, or a state dict that the saf
 a factory that builds the module.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from slipway.exporters.recording import (
     tool_versions,
 )
 from slipway.exporters.torch_programs import (
+    Program,
     as_source,
     convert,
     describe,
@@ -27,23 +29,15 @@ from slipway.exporters.torch_programs import (
     trace,
 )
 from slipway.protocols import ExportRequest, ExportResult
+from slipway.reports import Finding
+from slipway.samples.arrays import Array
 
 
 def export(request: ExportRequest, scratch: Path) -> ExportResult:
     """Export a PyTorch source; see `slipway.protocols.Exporter`."""
-    torch.manual_seed(request.seed)
-    loaded = load_source(request)
-    program = (
-        describe(loaded, request)
-        if isinstance(loaded, torch.export.ExportedProgram)
-        else describe(_trace(loaded, request), request)
-    )
+    program = open_program(request)
     cases = golden_cases(program.inputs, golden_samples(request), seed=request.seed)
-    names = output_names(
-        own_output_names(program, cases[0]),
-        inputs=[tensor.name for tensor in program.inputs],
-        asked=request.outputs,
-    )
+    names = name_outputs(program, cases[0], request)
     golden = record_golden(cases, as_source(program, names))
     model_path = convert(program, names, request, scratch)
     return finish_export(
@@ -53,6 +47,40 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         scratch=scratch,
         route="torch.onnx dynamo",
         tools=tool_versions("torch", "onnxscript", "onnx"),
+        findings=_training(program),
+    )
+
+
+def _training(program: Program) -> list[Finding]:
+    """What was saved in training mode gives other answers than the exported model may."""
+    return [
+        Finding(
+            level="warning",
+            code="training-mode",
+            message="the program was saved in training mode; call model.eval() before it is saved",
+            place=place,
+        )
+        for place in program.training
+    ]
+
+
+def open_program(request: ExportRequest) -> Program:
+    """The source as a program, with the spec's names for what it takes."""
+    torch.manual_seed(request.seed)
+    loaded = load_source(request)
+    if not isinstance(loaded, torch.export.ExportedProgram):
+        loaded = _trace(loaded, request)
+    return describe(loaded, request)
+
+
+def name_outputs(
+    program: Program, case: Mapping[str, Array], request: ExportRequest
+) -> tuple[str, ...]:
+    """The exported model's names for the program's outputs."""
+    return output_names(
+        own_output_names(program, case),
+        inputs=[tensor.name for tensor in program.inputs],
+        asked=request.outputs,
     )
 
 

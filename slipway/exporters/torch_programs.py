@@ -1,8 +1,10 @@
 """torch.export's programs: made from modules, described, run as the source, written as ONNX."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from slipway.errors import DataError, ExportFailed, SpecError
 from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES, clean_model
+from slipway.exporters.torch_places import training_places
 from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest
 from slipway.reports import TensorInfo
@@ -47,8 +50,22 @@ class Program:
         tensors = [torch.from_numpy(np.ascontiguousarray(feeds[i.name])) for i in self.inputs]
         arguments = pytree.tree_unflatten(tensors, self.program.call_spec.in_spec)
         positional, keywords = arguments
-        with torch.no_grad():
+        with torch.no_grad(), self._unchanged():
             return self.program.module()(*positional, **keywords)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Put buffers back: a program left in training mode moves its statistics when it runs."""
+        moving = [*self.program.buffers()] if self.training else []
+        before = [buffer.clone() for buffer in moving]
+        yield
+        for buffer, value in zip(moving, before, strict=True):
+            buffer.copy_(value)
+
+    @cached_property
+    def training(self) -> tuple[str, ...]:
+        """Places in it that are in training mode."""
+        return tuple(training_places(self.program.graph))
 
 
 def trace(
@@ -211,6 +228,26 @@ def convert(program: Program, names: Sequence[str], request: ExportRequest, scra
     Raises:
         ExportFailed: when it fails.
     """
+    exported = to_onnx(program, names, request)
+    path = scratch / "model.onnx"
+    tensors = (*program.program.state_dict.values(), *program.program.constants.values())
+    weights = sum(t.nbytes for t in tensors if isinstance(t, torch.Tensor))
+    exported.save(path, external_data=weights > EXTERNAL_DATA_BYTES)
+    model = onnx.load(path, load_external_data=False)
+    clean_model(model, dimensions=program.dimensions)
+    path.unlink()
+    onnx.save(model, path)
+    return path
+
+
+def to_onnx(
+    program: Program, names: Sequence[str], request: ExportRequest
+) -> torch.onnx.ONNXProgram:
+    """What the dynamo exporter makes of a program, with the decomposed program that it wrote.
+
+    Raises:
+        ExportFailed: when it fails.
+    """
     try:
         exported = torch.onnx.export(
             program.program,
@@ -227,12 +264,4 @@ def convert(program: Program, names: Sequence[str], request: ExportRequest, scra
         ) from error
     if exported is None:
         raise ExportFailed("torch.onnx gave no program")
-    path = scratch / "model.onnx"
-    tensors = (*program.program.state_dict.values(), *program.program.constants.values())
-    weights = sum(t.nbytes for t in tensors if isinstance(t, torch.Tensor))
-    exported.save(path, external_data=weights > EXTERNAL_DATA_BYTES)
-    model = onnx.load(path, load_external_data=False)
-    clean_model(model, dimensions=program.dimensions)
-    path.unlink()
-    onnx.save(model, path)
-    return path
+    return exported

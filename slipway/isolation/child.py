@@ -56,8 +56,8 @@ def _work(
     order: dict[str, typing.Any], answer_fd: int, protections: dict[str, int | bool]
 ) -> typing.NoReturn:
     sandbox.die_with_parent()
-    # Importing torch and exporting are a fifth cheaper when their objects are not gone through again
-    # and again; a child ends with its work, so what is in cycles waits until there is much of it.
+    # Importing torch and exporting are a fifth cheaper when their objects are not gone through
+    # again and again; a child ends with its work, so cycles wait until there are many.
     gc.set_threshold(1_000_000, 20, 20)
     scratch = Path(order["scratch"])
     os.chdir(scratch)

@@ -12,7 +12,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from slipway.reporting import cells, formatting, plots, summary
-from slipway.reports import BenchmarkReport, Diagnosis, Evidence, Finding, Provenance, VariantReport
+from slipway.reports import (
+    BenchmarkReport,
+    Diagnosis,
+    Divergence,
+    Evidence,
+    Finding,
+    Provenance,
+    VariantReport,
+)
 
 TEMPLATE: Final = "report.html.j2"
 
@@ -132,8 +140,20 @@ def _variant_findings(variant: VariantReport) -> Iterator[Finding]:
         yield from variant.validation.check.findings
         if variant.validation.diagnosis:
             yield _told(variant.validation.diagnosis)
+        if variant.validation.divergence:
+            yield _located(variant.validation.divergence)
     if variant.conversion.scales:
         yield from variant.conversion.scales.findings
+
+
+def _located(divergence: Divergence) -> Finding:
+    sentence = divergence.sentence
+    return Finding(
+        level="error",
+        code=f"diverges-from-{divergence.against}",
+        message=f"{sentence[:1].upper()}{sentence[1:]}.",
+        place=divergence.node,
+    )
 
 
 def _told(diagnosis: Diagnosis) -> Finding:

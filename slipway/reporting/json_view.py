@@ -6,6 +6,7 @@ Plain dictionaries, strictly JSON: what is absent or not finite is None.
 import math
 from typing import Any
 
+from slipway.artifacts import Value
 from slipway.reporting import cells, summary
 from slipway.reports import (
     BenchmarkReport,
@@ -53,6 +54,8 @@ def _variant(variant: VariantReport) -> JsonObject:
         "digest": variant.model.digest if variant.model else None,
         "parity": _parity(cells.parity_of(variant)),
         "metric": _metric(cells.metric_of(variant)),
+        "diagnosis": _plain(variant.validation and variant.validation.diagnosis),
+        "divergence": _plain(variant.validation and variant.validation.divergence),
         "benchmarks": [_benchmark(row) for row in variant.benchmarks],
     }
 
@@ -67,6 +70,10 @@ def _parity(parity: ParityReport | None) -> JsonObject | None:
         "max_rel_error": _finite(worst.max_rel_error) if worst else None,
         "output": worst.output if worst else None,
     }
+
+
+def _plain(found: Value | None) -> JsonObject | None:
+    return found.model_dump(mode="json") if found else None
 
 
 def _metric(metric: MetricReport | None) -> JsonObject | None:

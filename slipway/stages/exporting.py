@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from slipway.artifacts import Value
-from slipway.reports import Diagnosis, ParityReport, TensorInfo
+from slipway.reports import Diagnosis, Divergence, ParityReport, TensorInfo
 from slipway.specs import ReleaseSpec
 from slipway.stages.delivery import deliver_file
+from slipway.stages.explaining import explain_failure
 from slipway.stages.making import export_model, fetch_materials
 from slipway.stages.proving import validate_model
 from slipway.stages.workspace import Workspace
@@ -24,6 +25,7 @@ class ExportedFolder(Value):
     parity: ParityReport | None
     diagnosis: str
     cause: Diagnosis | None = None
+    divergence: Divergence | None = None
 
 
 def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
@@ -43,6 +45,7 @@ def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
     validation = validate_model(
         spec, "fp32", exported.model, exported.golden, evaluation=materials.evaluation
     )
+    validation = explain_failure(spec, materials, exported, validation)
     with Workspace() as work:
         out.mkdir(parents=True, exist_ok=True)
         for file in sorted(work.fetch_model(exported.model, "model").parent.iterdir()):
@@ -59,4 +62,5 @@ def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
         parity=validation.parity,
         diagnosis=validation.reason or "every output agrees with the source model",
         cause=validation.diagnosis,
+        divergence=validation.divergence,
     )

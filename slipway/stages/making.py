@@ -202,17 +202,8 @@ def export_model(
     ):
         result = work.run(
             "slipway.exporters:export",
-            ExportRequest(
-                source=spec.source,
-                path=work.fetch(source, file_name(spec.source.uri)),
-                factory_path=work.fetch_if(factory, "factory.py"),
-                inputs=spec.inputs,
-                outputs=spec.outputs,
-                opset=spec.opset,
-                keep_opset="opset" not in spec.model_fields_set,
-                golden_inputs=work.fetch_if(golden, "golden-inputs"),
-                sample_data=work.fetch_if(sample_data, "sample-data"),
-                labels=spec.data.labels,
+            export_request(
+                work, spec, source, factory=factory, golden=golden, sample_data=sample_data
             ),
             returns=ExportResult,
             what=f"the export of {file_name(spec.source.uri)}",
@@ -224,6 +215,30 @@ def export_model(
             framework=framework,
             **result.model_dump(exclude={"model", "golden"}),
         )
+
+
+def export_request(
+    work: Workspace,
+    spec: ReleaseSpec,
+    source: ArtifactRef,
+    *,
+    factory: ArtifactRef | None = None,
+    golden: ArtifactRef | None = None,
+    sample_data: ArtifactRef | None = None,
+) -> ExportRequest:
+    """What an exporter is given, with its files in the workspace."""
+    return ExportRequest(
+        source=spec.source,
+        path=work.fetch(source, file_name(spec.source.uri)),
+        factory_path=work.fetch_if(factory, "factory.py"),
+        inputs=spec.inputs,
+        outputs=spec.outputs,
+        opset=spec.opset,
+        keep_opset="opset" not in spec.model_fields_set,
+        golden_inputs=work.fetch_if(golden, "golden-inputs"),
+        sample_data=work.fetch_if(sample_data, "sample-data"),
+        labels=spec.data.labels,
+    )
 
 
 @contextmanager

@@ -7,7 +7,9 @@ Three questions, each with a module that answers it with a report, and one that 
   inference, and whether onnxruntime loads it.
 - `parity`: `check_parity` replays a golden set and compares outputs with the source model's; the
   arithmetic is in `comparing`, plain golden files are read by `replay`.
-- `diagnosis`: `diagnose` says why parity failed, where a trial shows it.
+- `diagnosis`: `diagnose` says why parity failed, where a trial shows it; `divergence` and `sources`
+  in it name the first node that goes wrong, against float64 and against a trace of the source.
+- `explain`: the isolated stage that tells it with a trace, after `validate` failed.
 - `overflow`: `find_overflow` says whether a float16 model overflows where the CPU hides it.
 - `metrics`: the task metric on labelled data, in numpy alone.
 - `validate`: the isolated stage: check, parity, metric, verdict.

@@ -14,13 +14,22 @@ import numpy as np
 from slipway.errors import DataError
 from slipway.protocols import ValidateRequest
 from slipway.providers.sessions import Session
-from slipway.reports import CheckReport, Diagnosis, MetricReport, ParityReport, ValidationReport
+from slipway.reports import (
+    CheckReport,
+    Diagnosis,
+    Divergence,
+    MetricReport,
+    ParityReport,
+    ValidationReport,
+)
 from slipway.samples.arrays import Arrays, Samples, load_samples
 from slipway.samples.fitting import fit_inputs
 from slipway.samples.golden import GoldenSet
 from slipway.specs import LOWER_IS_BETTER, is_close_or_better
 from slipway.validation.checking import check_and_open, first_error
 from slipway.validation.diagnosis import diagnose
+from slipway.validation.diagnosis.divergence import find_float32_departure, open_failure
+from slipway.validation.explain import explained
 from slipway.validation.metrics import compute_metric
 from slipway.validation.overflow import find_overflow
 from slipway.validation.parity import check_parity
@@ -66,14 +75,20 @@ def validate(request: ValidateRequest, scratch: Path) -> ValidationReport:
     # Another precision is off by design; of the export it can be told what went wrong.
     if request.precision != "fp32" or parity.passed:
         return verdict
-    return _explain(verdict, diagnose(session, golden, request.parity.fp32))
+    return explained(verdict, *_explain(request, session, golden, scratch))
 
 
-def _explain(verdict: ValidationReport, diagnosis: Diagnosis | None) -> ValidationReport:
-    if diagnosis is None:
-        return verdict
-    reason = f"{verdict.reason}; {diagnosis.sentence}"
-    return verdict.model_copy(update={"reason": reason, "diagnosis": diagnosis})
+def _explain(
+    request: ValidateRequest, session: Session, golden: GoldenSet, scratch: Path
+) -> tuple[Diagnosis | None, Divergence | None]:
+    """What trials show, and where float32 departs from float64."""
+    tolerance = request.parity.fp32
+    diagnosis = diagnose(session, golden, tolerance, model=request.model)
+    opened = open_failure(request.model, golden, tolerance, scratch)
+    found = find_float32_departure(opened) if opened else None
+    if found is None:
+        return diagnosis, None
+    return diagnosis or found[1], found[0]
 
 
 def _fail_check(request: ValidateRequest, check: CheckReport) -> ValidationReport:

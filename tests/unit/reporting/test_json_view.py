@@ -52,6 +52,8 @@ def test_the_shape_is_the_documented_one(passed_cnn: Evidence) -> None:
         "digest",
         "parity",
         "metric",
+        "diagnosis",
+        "divergence",
         "benchmarks",
     ]
     assert static["parity"] == {

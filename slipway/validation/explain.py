@@ -1,0 +1,67 @@
+"""The explanation stage: why the exported model failed parity, told with a trace of its source.
+
+It runs in an isolated child, after the validation failed and a second run of the source recorded
+what it computes inside.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from slipway.artifacts import Value
+from slipway.protocols import TraceResult
+from slipway.reports import Diagnosis, Divergence, ValidationReport
+from slipway.samples.golden import GoldenSet
+from slipway.specs import Tolerance
+from slipway.validation.diagnosis.divergence import open_failure
+from slipway.validation.diagnosis.sources import find_source_departure, find_training_mode
+
+
+class ExplainRequest(Value):
+    """A model that failed parity, and the trace of its source."""
+
+    model: Path
+    golden: Path
+    tolerance: Tolerance
+    trace: TraceResult
+
+
+class Explanation(Value):
+    """What the trace shows; None where it shows nothing."""
+
+    diagnosis: Diagnosis | None = Field(default=None)
+    divergence: Divergence | None = Field(default=None)
+
+
+def explained(
+    verdict: ValidationReport, diagnosis: Diagnosis | None, divergence: Divergence | None
+) -> ValidationReport:
+    """A failed verdict with what was found out; the newer explanation takes the older's place."""
+    plain = (verdict.reason or "").removesuffix(_words(verdict.diagnosis, verdict.divergence))
+    told = diagnosis or verdict.diagnosis, divergence or verdict.divergence
+    return verdict.model_copy(
+        update={
+            "reason": f"{plain}{_words(*told)}",
+            "diagnosis": told[0],
+            "divergence": told[1],
+        }
+    )
+
+
+def _words(diagnosis: Diagnosis | None, divergence: Divergence | None) -> str:
+    return "".join(f"; {found.sentence}" for found in (diagnosis, divergence) if found)
+
+
+def explain(request: ExplainRequest, scratch: Path) -> Explanation:
+    """Hold the model against the source's own values inside."""
+    opened = open_failure(
+        request.model,
+        GoldenSet.load(request.golden),
+        request.tolerance,
+        scratch,
+        case=request.trace.case,
+    )
+    return Explanation(
+        diagnosis=find_training_mode(request.trace),
+        divergence=find_source_departure(opened, request.trace) if opened else None,
+    )
