@@ -23,14 +23,15 @@ from slipway.precisions.states import Interval, Plan, State, check_same, digest_
 from slipway.precisions.statistics import Bits, Exact, Extremes, Kind, Linear, Tails
 from slipway.precisions.thresholds import (
     entropy_range,
+    losses_of,
     mse_range,
     percentile_of_counts,
     percentile_of_tails,
 )
 from slipway.providers.sessions import Optimization, Session
 from slipway.providers.signature import model_inputs
-from slipway.reports import Finding, TensorInfo
-from slipway.samples.arrays import Array, Samples, check_finite
+from slipway.reports import TensorInfo
+from slipway.samples.arrays import Array, Samples
 from slipway.samples.fitting import check_shapes, fit_inputs
 from slipway.specs import CalibrationMethod
 
@@ -206,7 +207,12 @@ def choose_ranges(state: State) -> MeasuredRanges:
         name: _choose(it, state.plan) if _is_usable(it) else observed[name]
         for name, it in state.statistics.items()
     }
-    return MeasuredRanges(chosen, observed)
+    losses = {
+        name: losses_of(it, chosen[name])
+        for name, it in state.statistics.items()
+        if isinstance(it, Bits) and _is_usable(it)
+    }
+    return MeasuredRanges(chosen, observed, losses)
 
 
 def _choose(statistic: Extremes, plan: Plan) -> Range:
@@ -230,39 +236,6 @@ def _choose(statistic: Extremes, plan: Plan) -> Range:
 
 def _is_usable(statistic: Extremes) -> bool:
     return statistic.count > 0 and bool(np.isfinite([statistic.low, statistic.high]).all())
-
-
-def choose_samples(model: onnx.ModelProto, samples: Samples, *, count: int) -> Samples:
-    """At most `count` of the samples, evenly spaced, so that sorted data is still covered.
-
-    Raises:
-        DataError: when an input has no array, when there are none, or when some are not finite.
-    """
-    chosen = samples.select([tensor.name for tensor in model_inputs(model)])
-    if not len(chosen):
-        raise DataError("the calibration data holds no samples; give it at least one")
-    check_finite(chosen, what="calibration data")
-    if len(chosen) > count:
-        index = np.linspace(0, len(chosen) - 1, count).round().astype(int)
-        chosen = Samples({name: array[index] for name, array in chosen.arrays.items()})
-    return chosen
-
-
-def audit_data(samples: Samples) -> tuple[Finding, ...]:
-    """Warn of inputs that never change: ranges found from them fit nothing else."""
-    return tuple(
-        Finding(
-            level="warning",
-            code="calibration-constant",
-            message=f"calibration data: {name} is {array.flat[0]} in all samples; ranges found "
-            "from it will not fit other data",
-            place=name,
-        )
-        for name, array in samples.arrays.items()
-        if array.size
-        and array.dtype.kind in "fiu"
-        and all(bool((row == array.flat[0]).all()) for row in array)
-    )
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import onnx
 from slipway.errors import DataError, PrecisionFailed
 from slipway.precisions import graphs
 from slipway.precisions.audit import Ranges, audit_ranges, audit_weights
-from slipway.precisions.calibration import audit_data, calibrate, choose_samples
+from slipway.precisions.calibration import calibrate
 from slipway.precisions.finishing import Settings, conclude, finish, refuse, skip, workplace
+from slipway.precisions.gating import audit_data, choose_samples
 from slipway.precisions.preprocess import preprocess
 from slipway.protocols import ConvertRequest, ConvertResult
 from slipway.reports import Finding, ScaleAudit

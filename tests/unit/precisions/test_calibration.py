@@ -12,7 +12,6 @@ from slipway.errors import DataError
 from slipway.precisions.calibration import (
     calibrate,
     choose_ranges,
-    choose_samples,
     collect,
     plan_calibration,
     second_pass,
@@ -294,10 +293,3 @@ def test_weights_in_external_data_stay_there(tmp_path: Path) -> None:
     found = calibrate(path, Samples({"x": x}), method="minmax", op_types=["MatMul"])
     assert found["y"] == pytest.approx(((x @ weight).min(), (x @ weight).max()), rel=1e-5)
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_chosen_samples_are_spread_over_the_data() -> None:
-    model = tiny_models.mlp()
-    data = Samples({"x": np.repeat(np.arange(100.0), 16).reshape(100, 16)})
-    chosen = choose_samples(model, data, count=5)
-    assert chosen["x"][:, 0].tolist() == [0, 25, 50, 74, 99]
