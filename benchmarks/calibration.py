@@ -1,11 +1,12 @@
 """What calibration costs beside onnxruntime's, in CPU seconds and peak memory.
 
-    python benchmarks/calibration.py [--networks resnet50 ...] [--samples 128] [--flat] [--peer]
+    python benchmarks/calibration.py [--networks resnet50 ...] [--samples 128] [--flat] [--peer 32]
 
 Each line is a process of its own, on the same network and samples: plain batched FP32 inference
 (the yardstick), `calibrate` with each method, and `quantize_static` with each of its own. CPU
 seconds are of all threads, after imports; memory is the peak of the whole process. `--flat` repeats
-ours at 64, 512 and 1,024 samples; `--peer` runs onnxruntime's too, which takes 0.1 GB a sample.
+ours at 64, 512 and 1,024 samples; `--peer` is of how many samples onnxruntime's are given, and ours
+again beside them: its histograms take 0.1 GB a sample.
 """
 
 import argparse
@@ -26,8 +27,10 @@ import onnx
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.networks import NETWORKS, write_samples
-from slipway.precisions.calibration import calibrate, choose_samples
-from slipway.precisions.int8_static import choose_op_types
+from slipway.precisions.calibration import calibrate
+from slipway.precisions.gating import choose_samples
+from slipway.precisions.marking import Scheme, activations_to_measure
+from slipway.precisions.policy import choose_op_types
 from slipway.precisions.preprocess import preprocess
 from slipway.providers.sessions import Session
 from slipway.samples.arrays import Samples, map_samples
@@ -55,7 +58,7 @@ def ours(model: Path, samples: Samples, method: str) -> None:
         model,
         choose_samples(proto, samples, count=len(samples)),
         method=cast("CalibrationMethod", method),
-        op_types=choose_op_types(proto),
+        tensors=activations_to_measure(model, Scheme(choose_op_types(proto))),
     )
 
 
@@ -135,11 +138,9 @@ def network(name: str, folder: Path, asked: argparse.Namespace) -> bool:
                 f"{GOALS[method] * base['cpu_s'] + 2:.1f} s"
             )
     for method in THEIRS if asked.peer else ():
-        show(
-            f"quantize_static {method}",
-            measure("onnxruntime", method, model, data, asked.samples),
-            base,
-        )
+        for who in ("slipway", "onnxruntime"):
+            found = measure(who, method, model, data, asked.peer)
+            show(f"{who} {method}, {asked.peer} samples", found, None)
     for count in (64, 512, 1024) if asked.flat else ():
         show(f"slipway mse, {count} samples", measure("slipway", "mse", model, data, count), None)
     return kept
@@ -160,7 +161,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--flat", action="store_true")
-    parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--peer", type=int, default=0, metavar="SAMPLES")
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:

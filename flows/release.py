@@ -64,7 +64,13 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
 
     converting = {
         precision: convert_model.submit(
-            spec, precision, exported.model, materials.calibration_for(precision)
+            spec,
+            precision,
+            exported.model,
+            materials.calibration_for(precision),
+            exported.golden,
+            materials.evaluation,
+            baseline=baseline.metric.value if baseline.metric else None,
         )
         for precision in asked
     }

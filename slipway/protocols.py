@@ -12,6 +12,7 @@ from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Value
 from slipway.reports import (
+    Attempt,
     BenchmarkConditions,
     BenchmarkReport,
     Finding,
@@ -140,34 +141,6 @@ class Exporter(Protocol):
         ...
 
 
-class ConvertRequest(Value):
-    """What a precision converter is given."""
-
-    precision: Precision
-    model: Path
-    options: AnyPrecisionSpec = Field(description="The precision's part of the spec.")
-    calibration: Path | None = None
-
-
-class ConvertResult(Value):
-    """A converted model, or a reason why this precision does not apply or came out unusable."""
-
-    status: Status
-    reason: str | None = None
-    model: Path | None = None
-    scales: ScaleAudit | None = None
-    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    tools: dict[str, str] = Field(default_factory=dict)
-
-
-class Converter(Protocol):
-    """Makes one precision from an fp32 ONNX model, writing inside `scratch` only."""
-
-    def __call__(self, request: ConvertRequest, scratch: Path) -> ConvertResult:
-        """Convert. A precision that does not apply is `skipped` with the reason, not an error."""
-        ...
-
-
 class ValidateRequest(Value):
     """What validation is given: a variant, the golden set, and how it is judged."""
 
@@ -181,6 +154,41 @@ class ValidateRequest(Value):
     evaluation: Path | None = None
     labels: str = "label"
     baseline: float | None = Field(default=None, description="The fp32 variant's metric.")
+
+
+class ConvertRequest(Value):
+    """What a precision converter is given."""
+
+    precision: Precision
+    model: Path
+    options: AnyPrecisionSpec = Field(description="The precision's part of the spec.")
+    calibration: Path | None = None
+    judge: ValidateRequest | None = Field(
+        default=None,
+        description="How candidates are judged where the precision can trade speed for accuracy; "
+        "its model is not looked at.",
+    )
+
+
+class ConvertResult(Value):
+    """A converted model, or a reason why this precision does not apply or came out unusable."""
+
+    status: Status
+    reason: str | None = None
+    model: Path | None = None
+    scales: ScaleAudit | None = None
+    findings: tuple[Finding, ...] = ()
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    tools: dict[str, str] = Field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
+
+
+class Converter(Protocol):
+    """Makes one precision from an fp32 ONNX model, writing inside `scratch` only."""
+
+    def __call__(self, request: ConvertRequest, scratch: Path) -> ConvertResult:
+        """Convert. A precision that does not apply is `skipped` with the reason, not an error."""
+        ...
 
 
 class BenchmarkRequest(Value):
@@ -211,6 +219,20 @@ class ParityRequest(Value):
     model: Path
     golden: Path
     tolerance: Tolerance
+
+
+class RecordRequest(Value):
+    """A model whose own outputs on data are to be recorded."""
+
+    model: Path
+    data: Path
+    rows: int = Field(default=512, description="How many at most, evenly spaced.")
+
+
+class RecordResult(Value):
+    """A golden set of the model itself."""
+
+    golden: Path
 
 
 class SelftestRequest(Value):

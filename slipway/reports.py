@@ -125,6 +125,22 @@ class ScaleAudit(Value):
     findings: tuple[Finding, ...] = ()
 
 
+class Attempt(Value):
+    """One way of quantizing that was tried, and what it cost in accuracy."""
+
+    label: str = Field(description="Such as `int8-static` or `int8-mixed`.")
+    passed: bool = Field(description="Whether it is within the budget.")
+    reason: str | None = None
+    float_nodes: tuple[str, ...] = Field(default=(), description="Nodes kept in float.")
+    metric: float | None = Field(default=None, description="The task metric, where there is one.")
+    drop: float | None = Field(default=None, description="How much worse than the baseline's.")
+    relative_l2: float | None = Field(
+        default=None, description="|candidate - source| / |source| of the worst output."
+    )
+    label_agreement: float | None = None
+    size_bytes: int | None = None
+
+
 class ConversionReport(Value):
     """One precision made from the exported model, or why not."""
 
@@ -133,10 +149,16 @@ class ConversionReport(Value):
     reason: str | None = None
     model: ArtifactRef | None = None
     scales: ScaleAudit | None = None
+    findings: tuple[Finding, ...] = Field(
+        default=(), description="What was kept, clamped or lost, by name."
+    )
     settings: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="The choices that decided the bytes."
     )
     tools: dict[str, str] = Field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = Field(
+        default=(), description="What was tried on the way to the budget, the last one kept."
+    )
 
 
 class Divergence(Value):
@@ -265,6 +287,32 @@ class VariantReport(Value):
     benchmarks: tuple[BenchmarkReport, ...] = ()
 
 
+class FrontierPoint(Value):
+    """One precision's accuracy, latency and size, beside the others'."""
+
+    label: str = Field(description="The precision, or what was tried on the way to it.")
+    precision: Precision
+    metric: float | None = None
+    loss: float | None = Field(
+        description="Drop of the metric where there is one, else the relative L2 error."
+    )
+    size_bytes: int | None = None
+    latency_ratio: float | None = Field(default=None, description="To fp32's; None: not measured.")
+    within_budget: bool
+    efficient: bool = Field(
+        description="Whether no other point is as good in all three and better in one."
+    )
+    reason: str | None = None
+
+
+class Frontier(Value):
+    """What accuracy, latency and size can be had together on one provider."""
+
+    provider: str | None = Field(default=None, description="None: no latency was measured.")
+    measure: Metric | Literal["relative_l2"] = Field(description="What `loss` is in.")
+    points: tuple[FrontierPoint, ...]
+
+
 class ReplayedVariant(Value):
     """One variant of a bundle, loaded and run on the golden set."""
 
@@ -298,6 +346,9 @@ class Evidence(Value):
     export: ExportReport
     variants: tuple[VariantReport, ...]
     suites: tuple[BenchmarkSuite, ...] = ()
+    frontiers: tuple[Frontier, ...] = Field(
+        default=(), description="Accuracy, latency and size of all that was made, per provider."
+    )
     selected: dict[str, Precision] = Field(
         default_factory=dict, description="The best variant per provider under the budgets."
     )

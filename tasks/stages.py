@@ -98,32 +98,23 @@ def export_model(
 
 def _convert_reads(given: dict[str, Any]) -> object:
     spec: ReleaseSpec = given["spec"]
-    return {
+    reads: dict[str, Any] = {
         "precision": given["precision"],
         "options": spec.precisions.asked()[given["precision"]].model_dump(exclude={"required"}),
         "refs": [given["model"], given["calibration"]],
     }
+    if given["precision"] in making.JUDGED:
+        spec = given["spec"]
+        bounds = spec.parity.model_dump(include={"label_agreement", "int8_relative_error"})
+        reads["judge"] = {**_judge_reads(given), "parity": bounds}
+    return reads
 
 
-@stage(
-    name="convert",
-    run_name="convert {spec.name} to {precision}",
-    code_version=1,
-    reads=_convert_reads,
-    tools=RUNTIME,
-)
-def convert_model(
-    spec: ReleaseSpec, precision: Precision, model: ArtifactRef, calibration: ArtifactRef | None
-) -> ConversionReport:
-    """Fp32 to another precision."""
-    return making.convert_model(spec, precision, model, calibration=calibration)
-
-
-def _validate_reads(given: dict[str, Any]) -> object:
+def _judge_reads(given: dict[str, Any]) -> dict[str, object]:
+    """What decides whether a model is within the budget."""
     spec: ReleaseSpec = given["spec"]
     return {
-        "precision": given["precision"],
-        "refs": [given["model"], given["golden"], given["evaluation"]],
+        "refs": [given["golden"], given["evaluation"] if spec.metric else None],
         "baseline": given["baseline"],
         "parity": spec.parity,
         "budget": spec.budget,
@@ -132,9 +123,45 @@ def _validate_reads(given: dict[str, Any]) -> object:
 
 
 @stage(
+    name="convert",
+    run_name="convert {spec.name} to {precision}",
+    code_version=3,
+    reads=_convert_reads,
+    tools=RUNTIME,
+)
+def convert_model(
+    spec: ReleaseSpec,
+    precision: Precision,
+    model: ArtifactRef,
+    calibration: ArtifactRef | None,
+    golden: ArtifactRef | None,
+    evaluation: ArtifactRef | None,
+    baseline: float | None,
+) -> ConversionReport:
+    """Fp32 to another precision."""
+    return making.convert_model(
+        spec,
+        precision,
+        model,
+        calibration=calibration,
+        golden=golden,
+        evaluation=evaluation,
+        baseline=baseline,
+    )
+
+
+def _validate_reads(given: dict[str, Any]) -> object:
+    return {
+        **_judge_reads(given),
+        "precision": given["precision"],
+        "refs": [given["model"], given["golden"], given["evaluation"]],
+    }
+
+
+@stage(
     name="validate",
     run_name="validate {spec.name} {precision}",
-    code_version=2,
+    code_version=3,
     reads=_validate_reads,
     tools=RUNTIME,
 )

@@ -1,56 +1,72 @@
-"""fp16: half precision weights and activations.
+"""fp16: half precision weights and activations, where float16 holds them.
 
 For GPUs: onnxruntime's CPU provider computes it in float32 with casts, no faster, and so hides
-overflow. That a finite answer on the CPU proves nothing is why weights are audited here.
+overflow. What decides is in `half`; here the parts are called in their order.
 """
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import onnx
-import onnx.inliner
-from onnx import numpy_helper
 
 from slipway.errors import PrecisionFailed
 from slipway.precisions import graphs
 from slipway.precisions.finishing import finish, skip, tools, workplace
+from slipway.precisions.gating import choose_samples
+from slipway.precisions.half import constants, overflow, ranges, reasons
+from slipway.precisions.half.elements import Types, infer_types, normalize
+from slipway.precisions.half.labels import choose_halves
+from slipway.precisions.half.reasons import Reason
+from slipway.precisions.half.rewriting import Rewritten, rewrite
+from slipway.precisions.half.values import HALF_UNIT, Units, read_units
 from slipway.precisions.transposes import move_transposes_behind_matmul
 from slipway.protocols import ConvertRequest, ConvertResult
-from slipway.samples.arrays import Array
+from slipway.providers.signature import model_inputs
+from slipway.reports import Finding
+from slipway.samples.arrays import Samples, load_samples
 from slipway.specs import Fp16Spec
 
-LARGEST: Final = float(np.finfo(np.float16).max)
-SMALLEST: Final = float(np.finfo(np.float16).smallest_subnormal)
-# finfo(float32).min and the like stand for infinity in attention masks; -65504 does as well.
-STAND_IN: Final = 1e38
 QUANTIZED: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+ROUNDS: Final = 4
+"""How often nodes that overflow are taken back to float32 before that is a failure."""
 
 
 def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
-    """Make float32 weights and activations float16; inputs and outputs stay where asked.
+    """Make float16 what gains by it and can be; inputs and outputs are what was asked for.
+
+    With calibration data, what stays float32 is decided by the values that it gives; without, by
+    what operators may do at worst.
 
     Raises:
         SourceNotFound, UnreadableModel: for the model.
-        PrecisionFailed: when weights do not fit, or the conversion gives an unusable model.
+        DataError: for calibration data that is unusable.
+        PrecisionFailed: when a weight is NaN, or the conversion gives an unusable model.
     """
-    options = request.options
-    keep_io = options.keep_io_types if isinstance(options, Fp16Spec) else True
+    options = request.options if isinstance(request.options, Fp16Spec) else Fp16Spec()
     model = graphs.load_model(request.model)
     if reason := inapplicable(model):
         return skip(reason)
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
-    if too_large := weights_beyond(model):
-        raise PrecisionFailed(
-            f"weights beyond {LARGEST:g} do not fit float16: {'; '.join(too_large)}. Rescale them "
-            "or leave fp16 out"
-        )
-    settings = {"keep_io_types": keep_io, "flushed_weights": count_flushed(model)}
+    _refuse_nan(model)
+    samples = None
+    if request.calibration is not None:
+        samples = choose_samples(model, load_samples(request.calibration), count=options.samples)
     with workplace(scratch) as work:
-        converted = _convert(model, work, keep_io=keep_io)
-    path = finish(converted, scratch)
-    return ConvertResult(status="passed", model=path, settings=settings, tools=tools())
+        making = _Making.prepare(model, work / "normalized.onnx", options, samples)
+        del model
+        made = making.make()
+    if made is None:
+        return skip("nothing in the model gains more by float16 than the casts around it cost")
+    path = finish(made.model, scratch)
+    return ConvertResult(
+        status="passed",
+        model=path,
+        settings={**making.settings(), **made.settings()},
+        findings=made.findings(),
+        tools=tools(),
+    )
 
 
 def inapplicable(model: onnx.ModelProto) -> str | None:
@@ -68,66 +84,171 @@ def inapplicable(model: onnx.ModelProto) -> str | None:
     return None
 
 
-def weights_beyond(model: onnx.ModelProto) -> list[str]:
-    """The finite constants that float16 cannot hold, with their largest magnitude."""
-    found = []
-    for name, values in _float_constants(model):
-        magnitude = np.abs(values[np.isfinite(values)])
-        beyond = magnitude[(magnitude > LARGEST) & (magnitude < STAND_IN)]
-        if beyond.size:
-            found.append(f"{name} reaches {float(beyond.max()):g}")
-        elif np.isnan(values).any():
-            found.append(f"{name} holds NaN")
-    return found
+def _refuse_nan(model: onnx.ModelProto) -> None:
+    for name, tensor in graphs.constants(model.graph):
+        is_float = tensor.data_type == onnx.TensorProto.FLOAT
+        if is_float and np.isnan(constants.read_values(tensor)).any():
+            raise PrecisionFailed(f"{name} holds NaN; export the model with sound weights")
 
 
-def count_flushed(model: onnx.ModelProto) -> int:
-    """How many constants other than zero are below float16's smallest number."""
-    return sum(
-        int(((values != 0) & (np.abs(values) < SMALLEST)).sum())
-        for _, values in _float_constants(model)
-    )
+@dataclass(frozen=True)
+class _Made:
+    """One converted model, and what was done to it."""
+
+    model: onnx.ModelProto
+    units: Units
+    halves: list[bool]
+    reasons: Mapping[int, Reason]
+    softened: Mapping[str, int]
+    rewritten: Rewritten
+
+    def settings(self) -> dict[str, str | int | float | bool]:
+        rounded = self.rewritten.rounded.values()
+        return {
+            "float16_nodes": len(self._nodes(half=True)),
+            "float32_nodes": len(self._nodes(half=False)),
+            "casts": self.rewritten.casts,
+            "clamped_weights": sum(r.clamped for r in rounded) + sum(self.softened.values()),
+            "flushed_weights": sum(r.flushed for r in rounded),
+        }
+
+    def findings(self) -> tuple[Finding, ...]:
+        rounded = self.rewritten.rounded
+        clamped = {name: done.clamped for name, done in rounded.items()}
+        flushed = {name: done.flushed for name, done in rounded.items()}
+        mask = f"stood for infinity and are ±{constants.MASK:g} now"
+        found = [
+            *reasons.describe(self.reasons, self.units),
+            *_counted("fp16-masks", self.softened, mask),
+            *_counted("fp16-clamped", clamped, "are clamped to ±65504"),
+            *_counted("fp16-flushed", flushed, f"are below {constants.SMALLEST:.1g} and are 0 now"),
+        ]
+        kept = [self.units.nodes[unit] for unit in self.reasons] + self.units.fixed
+        cheap = self._nodes(half=False) - {node.name for node in kept if node is not None}
+        if cheap:
+            found.append(
+                _warning(
+                    "fp16-not-worth-casts",
+                    f"{len(cheap)} nodes stay float32, since casts around them would cost more "
+                    f"than they gain: {', '.join(sorted(cheap))}",
+                )
+            )
+        return tuple(found)
+
+    def _nodes(self, *, half: bool) -> set[str]:
+        named = zip(self.units.nodes, self.halves, strict=True)
+        found = {node.name for node, is_half in named if node is not None and is_half == half}
+        return found if half else found | {node.name for node in self.units.fixed}
 
 
-def _float_constants(model: onnx.ModelProto) -> list[tuple[str, Array]]:
-    return [
-        (name, numpy_helper.to_array(tensor))
-        for name, tensor in graphs.constants(model.graph)
-        if tensor.data_type == onnx.TensorProto.FLOAT
-    ]
+@dataclass
+class _Making:
+    """Conversion in rounds: what overflows in one is float32 in the next."""
 
+    path: Path
+    types: Types
+    options: Fp16Spec
+    samples: Samples | None
+    extents: dict[str, ranges.Extent] = field(default_factory=dict)
+    overflowed: set[str] = field(default_factory=set)
+    checked: str = "no data was given to find overflow with"
 
-def _convert(model: onnx.ModelProto, work: Path, *, keep_io: bool) -> onnx.ModelProto:
-    """Convert with types inferred by path, since a model over 2 GB is no single protobuf.
+    @classmethod
+    def prepare(
+        cls, model: onnx.ModelProto, path: Path, options: Fp16Spec, samples: Samples | None
+    ) -> "_Making":
+        model = normalize(model)
+        move_transposes_behind_matmul(model.graph)
+        graphs.save_model(model, path)
+        light = onnx.load(path, load_external_data=False)
+        making = cls(path, infer_types(light), options, samples)
+        if samples is not None:
+            floats = [n for n, e in making.types.elements.items() if e == onnx.TensorProto.FLOAT]
+            making.extents = ranges.measure(path, floats, samples)
+        return making
 
-    onnxruntime's converter (1.31) appends casts at the graph's end and names nodes twice; `finish`
-    sorts and renames. Its older sibling in onnxconverter-common clamps weights to 1e4.
-    """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    def make(self) -> _Made | None:
+        """The converted model; None where nothing in it becomes float16.
 
-    move_transposes_behind_matmul(model.graph)
-    cleaned, inferred = work / "cleaned.onnx", work / "inferred.onnx"
-    graphs.tidy(model)
-    graphs.save_model(model, cleaned)
-    try:
-        onnx.shape_inference.infer_shapes_path(cleaned, inferred)
-        converted: onnx.ModelProto = convert_float_to_float16(
-            graphs.load_model(inferred), keep_io_types=keep_io, disable_shape_infer=True
+        Raises:
+            PrecisionFailed: when it overflows still after all rounds.
+        """
+        for _ in range(ROUNDS):
+            made = self._convert()
+            if made is None:
+                return None
+            found = self._overflows(made)
+            if not found:
+                return made
+            self.overflowed |= found
+        raise PrecisionFailed(
+            f"it overflows float16 in true half arithmetic at {', '.join(sorted(found))}, however "
+            "much is kept in float32; leave fp16 out"
         )
-    except Exception as error:  # the converter asserts and raises whatever its helpers do
-        raise PrecisionFailed(f"the float16 converter fails on this model: {error}") from error
-    _drop_repeated_casts(converted.graph)
-    return converted
+
+    def settings(self) -> dict[str, str | int | float | bool]:
+        return {
+            "keep_io_types": self.options.keep_io_types,
+            "measured_samples": len(self.samples) if self.samples else 0,
+            "overflow_check": self.checked,
+        }
+
+    def _convert(self) -> _Made | None:
+        model = graphs.load_model(self.path)
+        units = read_units(model, self.types, keep_io=self.options.keep_io_types)
+        softened = constants.soften_masks(units.values)
+        found = reasons.find_reasons(
+            model,
+            units,
+            self.types,
+            extents={n: e for n, e in self.extents.items() if n in units.values},
+            largest_activation=self.options.largest_activation,
+        )
+        for name in self.overflowed:
+            value = units.values[name]
+            for unit in (value.unit, *(r.unit for r in value.readers)):
+                if unit is not None and unit > HALF_UNIT:
+                    found[unit] = Reason("overflow", name)
+        halves = choose_halves(units, self.types, set(found))
+        if not any(halves[HALF_UNIT + 1 :]):
+            return None
+        rewritten = rewrite(model, units, halves)
+        graphs.tidy(model)
+        return _Made(model, units, halves, found, softened, rewritten)
+
+    def _overflows(self, made: _Made) -> set[str]:
+        """Values that are infinite or NaN in true half arithmetic, though finite in float32."""
+        if self.samples is None:
+            return set()
+        light = onnx.load(self.path, load_external_data=False)
+        feeds = next(iter(ranges.batches(model_inputs(light), self.samples)))
+        work = overflow.estimate_work(light, self.types, self._elements())
+        if work > overflow.LARGEST_WORK:
+            self.checked = f"too much work for the reference evaluator ({work:.1e} products)"
+            return set()
+        types = {i.name: i.type.tensor_type.elem_type for i in made.model.graph.input}
+        halved = {
+            name: array.astype(np.float16) if types[name] == onnx.TensorProto.FLOAT16 else array
+            for name, array in feeds.items()
+        }
+        try:
+            found = set(overflow.find_overflow(made.model, halved))
+        except Exception as error:  # noqa: BLE001 - it knows not every operator, and says so in any way
+            self.checked = f"the reference evaluator fails on this model: {error}"
+            return set()
+        self.checked = "onnx's reference evaluator, in true half arithmetic"
+        names = {made.rewritten.origins.get(name, name) for name in found}
+        return {n for n in names if n in self.extents and self.extents[n].finite}
+
+    def _elements(self) -> dict[str, int]:
+        return {name: extent.elements for name, extent in self.extents.items()}
 
 
-def _drop_repeated_casts(graph: onnx.GraphProto) -> None:
-    """Keep one of the equal casts that onnxruntime's converter (1.31) adds for every reader."""
-    kept: dict[str, onnx.NodeProto] = {}
-    repeated = []
-    for node in graph.node:
-        if node.op_type == "Cast":
-            first = kept.setdefault(node.output[0], node)
-            if first is not node and list(first.input) == list(node.input):
-                repeated.append(node)
-    for node in repeated:
-        graph.node.remove(node)
+def _counted(code: str, counts: Mapping[str, int], what: str) -> Iterable[Finding]:
+    named = [f"{name} ({count})" for name, count in counts.items() if count]
+    if named:
+        yield _warning(code, f"elements of weights {what}: {', '.join(named)}")
+
+
+def _warning(code: str, message: str) -> Finding:
+    return Finding(level="warning", code=code, message=message)

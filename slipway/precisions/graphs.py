@@ -58,7 +58,7 @@ def walk_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """The graph and every graph inside its nodes' attributes, outermost first."""
     yield graph
     for node in graph.node:
-        for inner in _subgraphs(node):
+        for inner in subgraphs(node):
             yield from walk_graphs(inner)
 
 
@@ -161,14 +161,15 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """Names of the values that a node needs, those that its subgraphs capture too."""
     yield from node.input
-    for inner in _subgraphs(node):
+    for inner in subgraphs(node):
         for deeper in walk_graphs(inner):
             yield from (value.name for value in deeper.output)
             for child in deeper.node:
                 yield from child.input
 
 
-def _subgraphs(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:
+def subgraphs(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:
+    """The graphs that a node's attributes hold."""
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
             yield attribute.g

@@ -1,38 +1,40 @@
 """int8-static: INT8 weights and activations in QDQ form, with ranges from calibration data.
 
-Activations are unsigned and weights signed: on x64 the fastest pair, 2.4 times faster than
-onnxruntime's default of signed for both.
+Types and operators are the policy's: on x64 unsigned activations and signed weights, 2.4 times
+faster than onnxruntime's default of signed for both.
 """
 
+import shutil
 from pathlib import Path
-from typing import Final
 
-import numpy as np
 import onnx
 
-from slipway.errors import DataError, PrecisionFailed
+from slipway.errors import DataError
 from slipway.precisions import graphs
-from slipway.precisions.audit import Ranges, audit_ranges, audit_weights
+from slipway.precisions.audit import audit_ranges, audit_weights, warn_of_ranges
+from slipway.precisions.budgeting import Candidates, Judge
 from slipway.precisions.calibration import calibrate
-from slipway.precisions.finishing import Settings, conclude, finish, refuse, skip, workplace
+from slipway.precisions.finishing import (
+    Settings,
+    conclude,
+    finish,
+    refuse,
+    skip,
+    tools,
+    workplace,
+)
 from slipway.precisions.gating import audit_data, choose_samples
+from slipway.precisions.marking import WEIGHTED, activations_to_measure
+from slipway.precisions.masks import clamp_masks
+from slipway.precisions.policy import Policy, choose_policy
 from slipway.precisions.preprocess import preprocess
+from slipway.precisions.qdq import quantize_file
+from slipway.precisions.relay import STATE, tell_progress
+from slipway.precisions.saturation import RISKY, saturating_share, saturation_finding
 from slipway.protocols import ConvertRequest, ConvertResult
-from slipway.reports import Finding, ScaleAudit
+from slipway.reports import Attempt, Finding, ScaleAudit
 from slipway.samples.arrays import Samples, map_samples
 from slipway.specs import Int8StaticSpec
-
-WEIGHTED: Final = ("Conv", "ConvTranspose", "MatMul", "Gemm")
-# What a CNN or an MLP has between its weighted operators: cheap or free in INT8, and quantizing
-# them saves going back to float and again to INT8.
-BETWEEN: Final = (
-    "Add", "Mul", "Concat", "Relu", "Clip", "LeakyRelu", "MaxPool", "AveragePool",
-    "GlobalAveragePool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Pad", "Resize",
-)  # fmt: skip
-NORMALIZATIONS: Final = frozenset(
-    {"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization", "Attention",
-     "MultiHeadAttention", "SkipLayerNormalization"}
-)  # fmt: skip
 
 
 def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
@@ -41,7 +43,7 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
     Raises:
         SourceNotFound, UnreadableModel: for the model.
         DataError: for calibration data that is missing, empty, not finite or does not fit.
-        PrecisionFailed: when onnxruntime's quantizer fails on it.
+        PrecisionFailed: when the model cannot be prepared for a quantizer.
     """
     options = request.options
     if not isinstance(options, Int8StaticSpec):
@@ -53,7 +55,7 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
         return skip(reason)
     samples = choose_samples(model, map_samples(request.calibration), count=options.samples)
     with workplace(scratch) as work:
-        return _convert(model, samples, options, work=work, scratch=scratch)
+        return _convert(model, samples, request, options, work=work, scratch=scratch)
 
 
 def inapplicable(model: onnx.ModelProto) -> str | None:
@@ -66,87 +68,103 @@ def inapplicable(model: onnx.ModelProto) -> str | None:
     return None
 
 
-def choose_op_types(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The operators to quantize: weighted ones alone in a transformer, else those between too.
-
-    In a transformer the sums and products between weighted operators carry masks and outliers:
-    quantizing them costs accuracy and gains no speed.
-    """
-    constant = {name for name, _ in graphs.constants(model.graph)}
-    attention = any(
-        node.op_type == "MatMul" and not constant.intersection(node.input)
-        for node in graphs.walk_nodes(model)
-    )
-    if attention or NORMALIZATIONS & graphs.operators(model):
-        return WEIGHTED
-    return WEIGHTED + BETWEEN
-
-
 def _convert(
-    model: onnx.ModelProto, samples: Samples, options: Int8StaticSpec, *, work: Path, scratch: Path
+    model: onnx.ModelProto,
+    samples: Samples,
+    request: ConvertRequest,
+    options: Int8StaticSpec,
+    *,
+    work: Path,
+    scratch: Path,
 ) -> ConvertResult:
-    warnings = audit_data(samples)
-    op_types = choose_op_types(model)
-    settings: Settings = {
+    evaluation = request.judge.evaluation if request.judge is not None else None
+    warnings = audit_data(samples, map_samples(evaluation) if evaluation else None)
+    policy = choose_policy(model, options)
+    scheme = policy.scheme
+    settings: dict[str, str | int | float | bool] = {
+        "target": options.target,
         "weight_type": "QInt8",
-        "activation_type": "QUInt8",
-        "per_channel": options.per_channel,
+        "activation_type": "QUInt8" if scheme.activation == "uint8" else "QInt8",
+        "per_channel": scheme.per_channel,
+        "reduce_range": scheme.reduce_range,
         "method": options.method,
         **({"percentile": options.percentile} if options.method == "percentile" else {}),
         "samples": len(samples),
-        "op_types": ", ".join(op_types),
+        "op_types": ", ".join(scheme.op_types),
         "format": "QDQ",
+        "why": "; ".join(policy.reasons),
     }
     if errors := audit_weights(model):
         return _refuse((*errors, *warnings), len(errors), settings)
     prepared = preprocess(model, work)
+    warnings += clamp_masks(prepared, samples)
     ranges = calibrate(
         prepared,
         samples,
         method=options.method,
-        op_types=op_types,
+        tensors=activations_to_measure(prepared, scheme),
         percentile=options.percentile,
+        state=scratch / STATE,
+        progress=tell_progress(scratch),
     )
+    (scratch / STATE).unlink()
+    warnings += warn_of_ranges(ranges)
     if errors := audit_ranges(ranges):
         return _refuse((*errors, *warnings), len(ranges), settings)
-    quantized = work / "quantized.onnx"
-    _quantize(prepared, quantized, ranges, op_types=op_types, per_channel=options.per_channel)
-    path = finish(graphs.load_model(quantized), scratch)
-    return conclude(path, settings=settings, findings=warnings)
+    if request.judge is None:
+        path = finish(quantize_file(prepared, ranges, scheme), scratch)
+        return _conclude(path, policy, settings, warnings)
+    judge = Judge.load(request.judge)
+    candidates = Candidates(prepared, ranges, judge, samples, work)
+    found = candidates.meet_budget(scheme)
+    attempts = tuple(candidates.attempts)
+    if found is None or candidates.model is None:
+        return ConvertResult(
+            status="failed",
+            reason=over_budget(attempts),
+            settings=dict(settings),
+            tools=tools(),
+            attempts=attempts,
+        )
+    path = scratch / "model" / "model.onnx"
+    shutil.move(candidates.model.parent, path.parent)
+    settings = {**settings, "per_channel": found.per_channel}
+    if found.float_nodes:
+        settings["float_nodes"] = ", ".join(sorted(found.float_nodes))
+    result = _conclude(path, policy, settings, warnings)
+    return result.model_copy(update={"attempts": attempts})
+
+
+def over_budget(attempts: tuple[Attempt, ...]) -> str:
+    """Why no candidate is within the budget: what the nearest one is short of."""
+    nearest = min(attempts, key=lambda a: (a.drop is None, a.drop, a.relative_l2 or 0.0))
+    kept = f" with {len(nearest.float_nodes)} nodes in float" if nearest.float_nodes else ""
+    return (
+        f"no static INT8 is within the budget; of {len(attempts)} tried the nearest is "
+        f"{nearest.label}{kept}: {nearest.reason}"
+    )
+
+
+def _conclude(
+    path: Path, policy: Policy, settings: Settings, findings: tuple[Finding, ...]
+) -> ConvertResult:
+    settings, advice = _advise(graphs.load_model(path), policy, settings)
+    return conclude(path, settings=settings, findings=(*findings, *advice))
+
+
+def _advise(
+    quantized: onnx.ModelProto, policy: Policy, settings: Settings
+) -> tuple[Settings, tuple[Finding, ...]]:
+    """What sessions should be told, where the weights show that it matters."""
+    share = saturating_share(quantized)
+    settings = {**settings, "saturating_weight_pairs": round(share, 5)}
+    if not share or not policy.session:
+        return settings, ()
+    entries = [f"{key}={value}" for key, value in policy.session.items()]
+    settings = {**settings, "session_config": ", ".join(entries)}
+    risky = share >= RISKY
+    return settings, (saturation_finding(share, entry=entries[0]),) if risky else ()
 
 
 def _refuse(findings: tuple[Finding, ...], looked_at: int, settings: Settings) -> ConvertResult:
     return refuse(ScaleAudit(passed=False, tensors=looked_at, findings=findings), settings=settings)
-
-
-def _quantize(
-    source: Path, target: Path, ranges: Ranges, *, op_types: tuple[str, ...], per_channel: bool
-) -> None:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.calibrate import (
-        CalibrationMethod,
-        TensorsData,
-        save_tensors_data,
-    )
-
-    cache = target.with_name("ranges.json")
-    bounds = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
-    save_tensors_data(TensorsData(CalibrationMethod.MinMax, bounds), cache)
-    large = (source.parent / (source.name + graphs.DATA_SUFFIX)).exists()
-    try:
-        quantize_static(
-            str(source),
-            str(target),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(op_types),
-            per_channel=per_channel,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            calibration_cache_path=cache,
-            use_external_data_format=large,
-        )
-    except Exception as error:  # the quantizer raises whatever its helpers do
-        raise PrecisionFailed(
-            f"onnxruntime's static quantizer fails on this model: {error}"
-        ) from error

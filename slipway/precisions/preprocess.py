@@ -40,7 +40,7 @@ def preprocess(model: onnx.ModelProto, work: Path) -> Path:
             logger.info("symbolic shape inference is left out: %s", error)
         else:
             prepared = work / "symbolic.onnx"
-    _flatten_biases(prepared)
+    _name_and_flatten(prepared)
     return prepared
 
 
@@ -64,27 +64,25 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _flatten_biases(path: Path) -> None:
-    """Give Gemm biases of shape (1, N) the equal shape (N,), in the file.
+def _name_and_flatten(path: Path) -> None:
+    """Name the nodes that optimization left without, and make Gemm biases (1, N) the equal (N,).
 
-    skl2onnx's MatMul and Add become such a Gemm. onnxruntime 1.31 takes a row for a bias's element
-    when it adjusts weight scales per channel, and fails: "The truth value of an array with more
-    than one element is ambiguous".
+    skl2onnx's MatMul and Add become such a Gemm, and a bias has one value for each scale.
     """
     model = onnx.load(path, load_external_data=False)
+    graphs.name_nodes(model)
     biases: set[str] = set()
     others: set[str] = set()
     for node in model.graph.node:
         for place, name in enumerate(node.input):
             (biases if (node.op_type, place) == ("Gemm", 2) else others).add(name)
-    rows = [t for t in model.graph.initializer if t.name in biases - others and _is_row(t)]
-    for tensor in rows:
-        del tensor.dims[0]
-    if rows:
-        kept = [value for value in model.graph.value_info if value.name not in biases]
-        del model.graph.value_info[:]
-        model.graph.value_info.extend(kept)
-        onnx.save(model, path)
+    for tensor in model.graph.initializer:
+        if tensor.name in biases - others and _is_row(tensor):
+            del tensor.dims[0]
+    kept = [value for value in model.graph.value_info if value.name not in biases]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(kept)
+    onnx.save(model, path)
 
 
 def _is_row(tensor: onnx.TensorProto) -> bool:

@@ -11,13 +11,14 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from slipway.reporting import cells, formatting, plots, summary
+from slipway.reporting import cells, formatting, frontier, plots, summary
 from slipway.reports import (
     BenchmarkReport,
     Diagnosis,
     Divergence,
     Evidence,
     Finding,
+    Frontier,
     Provenance,
     VariantReport,
 )
@@ -33,6 +34,14 @@ class LatencyPanel:
     batch_size: int
     plot: Markup
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FrontierPanel:
+    """A frontier that has something to compare, and its plot if it can be drawn."""
+
+    frontier: Frontier
+    plot: Markup | None
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ def render_report(evidence: Evidence, *, provenance: Provenance) -> str:
         panels=latency_panels(evidence),
         sizes=plots.size_plot(evidence.variants),
         metrics=plots.metric_plot(evidence),
+        frontiers=frontier_panels(evidence),
         findings=placed_findings(evidence),
         benchmarked=benchmark_rows(evidence),
     )
@@ -70,7 +80,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals.update(cells=cells, fmt=formatting, summary=summary)
+    environment.globals.update(cells=cells, fmt=formatting, frontier=frontier, summary=summary)
     return environment.get_template(TEMPLATE)
 
 
@@ -88,6 +98,15 @@ def latency_panels(evidence: Evidence) -> tuple[LatencyPanel, ...]:
         _panel(provider, batch, tuple(r for r in rows if (r.provider, r.batch_size) == key))
         for key in keys
         for provider, batch in [key]
+    )
+
+
+def frontier_panels(evidence: Evidence) -> tuple[FrontierPanel, ...]:
+    """One panel per frontier of more than one point."""
+    return tuple(
+        FrontierPanel(found, frontier.frontier_plot(found))
+        for found in evidence.frontiers
+        if len(found.points) > 1
     )
 
 
@@ -142,6 +161,7 @@ def _variant_findings(variant: VariantReport) -> Iterator[Finding]:
             yield _told(variant.validation.diagnosis)
         if variant.validation.divergence:
             yield _located(variant.validation.divergence)
+    yield from variant.conversion.findings
     if variant.conversion.scales:
         yield from variant.conversion.scales.findings
 

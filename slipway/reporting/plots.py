@@ -82,10 +82,10 @@ def latency_plot(rows: Sequence[BenchmarkReport], *, title: str) -> Markup:
     """
     scale = latency_scale(rows)
     bottom = len(rows) * _LATENCY_ROW
-    parts = [_axis(scale, bottom, _latency_ticks(scale))]
+    parts = [axis(scale, bottom, _latency_ticks(scale))]
     baseline = next((row.p50.value_ms for row in rows if row.verdict == "baseline"), None)
     if baseline is not None and math.isfinite(baseline):
-        parts.append(_vertical("reference", scale.position(baseline), 0, bottom))
+        parts.append(vertical("reference", scale.position(baseline), 0, bottom))
     for index, row in enumerate(rows):
         parts.append(_latency_row(row, scale, index * _LATENCY_ROW))
     described = "; ".join(
@@ -93,8 +93,8 @@ def latency_plot(rows: Sequence[BenchmarkReport], *, title: str) -> Markup:
         + ", ".join(f"{name} {cells.latency(row, name)}" for name in cells.PERCENTILES)
         for row in rows
     )
-    axis = "logarithmic" if scale.logarithmic else "linear"
-    return _figure(parts, bottom + _AXIS, title, f"{described}. The {axis} axis is milliseconds.")
+    kind = "logarithmic" if scale.logarithmic else "linear"
+    return figure(parts, bottom + _AXIS, title, f"{described}. The {kind} axis is milliseconds.")
 
 
 def _latency_row(row: BenchmarkReport, scale: Scale, top: int) -> Markup:
@@ -108,8 +108,8 @@ def _latency_row(row: BenchmarkReport, scale: Scale, top: int) -> Markup:
         if found.low_ms is not None and found.high_ms is not None:
             parts.append(_whisker(scale.position(found.low_ms), scale.position(found.high_ms), y))
         tip = f"{row.precision} {name}: {cells.latency(row, name)}"
-        parts.append(_mark(name, scale.position(found.value_ms), y, tip))
-    return _group(row.precision, parts)
+        parts.append(mark(name, scale.position(found.value_ms), y, tip))
+    return group(row.precision, parts)
 
 
 def size_plot(variants: Sequence[VariantReport]) -> Markup:
@@ -125,13 +125,11 @@ def size_plot(variants: Sequence[VariantReport]) -> Markup:
         if note and variant is not baseline:
             text = f"{text} \u00b7 {note}"
         bar = Markup('<rect class="bar" x="0" y="{}" width="{}%" height="10" rx="2"/>').format(
-            top + 21, _number(scale.position(model.size_bytes))
+            top + 21, number(scale.position(model.size_bytes))
         )
-        parts.append(_group(variant.precision, [_label(variant.precision, text, top), bar]))
+        parts.append(group(variant.precision, [_label(variant.precision, text, top), bar]))
         described.append(f"{variant.precision} {text}")
-    return _figure(
-        parts, len(sized) * _BAR_ROW, "Model size by variant", "; ".join(described) + "."
-    )
+    return figure(parts, len(sized) * _BAR_ROW, "Model size by variant", "; ".join(described) + ".")
 
 
 def metric_scale(values: Sequence[float]) -> Scale:
@@ -160,19 +158,19 @@ def metric_plot(evidence: Evidence) -> Markup | None:
     scale = metric_scale(values if limit is None else [*values, limit])
     bottom = len(measured) * _BAR_ROW
     name = measured[0][1].name
-    parts = [_axis(scale, bottom, _metric_ticks(name, scale))]
+    parts = [axis(scale, bottom, _metric_ticks(name, scale))]
     if limit is not None:
         parts.append(_beyond(scale.position(limit), bottom, lower=name in LOWER_IS_BETTER))
     described = []
     for index, (variant, metric, value) in enumerate(measured):
         top = index * _BAR_ROW
         text = cells.metric_figures(variant, metric)
-        mark = _mark("p50", scale.position(value), top + 26, f"{variant.precision}: {text}")
-        parts.append(_group(variant.precision, [_label(variant.precision, text, top), mark]))
+        dot = mark("p50", scale.position(value), top + 26, f"{variant.precision}: {text}")
+        parts.append(group(variant.precision, [_label(variant.precision, text, top), dot]))
         described.append(f"{variant.precision} {text}")
     if limit is not None:
         described.append(f"the budget ends at {fmt.metric_value(name, limit)}")
-    return _figure(
+    return figure(
         parts,
         bottom + _AXIS,
         f"{fmt.title(fmt.METRIC_NAMES[name])} by variant",
@@ -193,14 +191,16 @@ def metric_limit(evidence: Evidence) -> float | None:
 # Pieces.
 
 
-def _figure(parts: Sequence[Markup], height: int, title: str, description: str) -> Markup:
+def figure(parts: Sequence[Markup], height: int, title: str, description: str) -> Markup:
+    """A plot as wide as its place, with words for those who do not see it."""
     return Markup(
         '<svg class="plot" role="img" width="100%" height="{}">'
         "<title>{}</title><desc>{}</desc>{}</svg>"
     ).format(height, title, description, Markup().join(parts))
 
 
-def _group(precision: str, parts: Sequence[Markup]) -> Markup:
+def group(precision: str, parts: Sequence[Markup]) -> Markup:
+    """Parts in a variant's colour."""
     return Markup('<g class="series series-{}">{}</g>').format(precision, Markup().join(parts))
 
 
@@ -211,11 +211,12 @@ def _label(name: str, value: str, top: int) -> Markup:
     ).format(name=name, value=value, y=top + 14)
 
 
-def _mark(kind: str, x: float, y: int, tip: str) -> Markup:
+def mark(kind: str, x: float, y: int, tip: str) -> Markup:
+    """A point: x in percent, y in pixels."""
     return Markup(
         '<svg class="mark {}" x="{}%" y="{}" overflow="visible"><title>{}</title>'
         '<path d="{}"/></svg>'
-    ).format(kind, _number(x), y, tip, _MARK[kind])
+    ).format(kind, number(x), y, tip, _MARK[kind])
 
 
 def _whisker(low: float, high: float, y: int) -> Markup:
@@ -223,12 +224,13 @@ def _whisker(low: float, high: float, y: int) -> Markup:
         '<line class="whisker" x1="{low}%" x2="{high}%" y1="{y}" y2="{y}"/>'
         '<line class="whisker" x1="{low}%" x2="{low}%" y1="{above}" y2="{below}"/>'
         '<line class="whisker" x1="{high}%" x2="{high}%" y1="{above}" y2="{below}"/>'
-    ).format(low=_number(low), high=_number(high), y=y, above=y - 3, below=y + 3)
+    ).format(low=number(low), high=number(high), y=y, above=y - 3, below=y + 3)
 
 
-def _vertical(kind: str, x: float, top: int, bottom: int) -> Markup:
+def vertical(kind: str, x: float, top: int, bottom: int) -> Markup:
+    """A line down the plot."""
     return Markup('<line class="{}" x1="{x}%" x2="{x}%" y1="{}" y2="{}"/>').format(
-        kind, top, bottom, x=_number(x)
+        kind, top, bottom, x=number(x)
     )
 
 
@@ -236,20 +238,21 @@ def _beyond(limit: float, bottom: int, *, lower: bool) -> Markup:
     """Shade what is worse than the limit: the right side where lower is better."""
     left, right = (limit, 100.0) if lower else (0.0, limit)
     band = Markup('<rect class="beyond" x="{}%" y="0" width="{}%" height="{}"/>').format(
-        _number(left), _number(right - left), bottom
+        number(left), number(right - left), bottom
     )
-    return band + _vertical("limit", limit, 0, bottom)
+    return band + vertical("limit", limit, 0, bottom)
 
 
-def _axis(scale: Scale, bottom: int, labels: Sequence[str]) -> Markup:
+def axis(scale: Scale, bottom: int, labels: Sequence[str]) -> Markup:
+    """Grid lines with a label under each."""
     parts = []
     for tick, label in zip(scale.ticks(), labels, strict=True):
         x = scale.position(tick)
         anchor = "start" if x < 6 else "end" if x > 94 else "middle"  # noqa: PLR2004 - the edges
-        parts.append(_vertical("grid", x, 0, bottom))
+        parts.append(vertical("grid", x, 0, bottom))
         parts.append(
             Markup('<text class="tick" x="{}%" y="{}" text-anchor="{}">{}</text>').format(
-                _number(x), bottom + 16, anchor, label
+                number(x), bottom + 16, anchor, label
             )
         )
     return Markup().join(parts)
@@ -258,16 +261,16 @@ def _axis(scale: Scale, bottom: int, labels: Sequence[str]) -> Markup:
 def _latency_ticks(scale: Scale) -> list[str]:
     if scale.logarithmic:
         return [f"{tick:,.12g}" for tick in scale.ticks()]
-    return _even_labels(scale.ticks())
+    return even_labels(scale.ticks())
 
 
 def _metric_ticks(name: Metric, scale: Scale) -> list[str]:
     if name in fmt.PERCENT_METRICS:
-        return [f"{label} %" for label in _even_labels([tick * 100 for tick in scale.ticks()])]
-    return _even_labels(scale.ticks())
+        return [f"{label} %" for label in even_labels([tick * 100 for tick in scale.ticks()])]
+    return even_labels(scale.ticks())
 
 
-def _even_labels(values: Sequence[float]) -> list[str]:
+def even_labels(values: Sequence[float]) -> list[str]:
     """Labels with just the digits that tell neighbours apart; zero is `0`."""
     step = min((b - a for a, b in itertools.pairwise(values)), default=1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -291,6 +294,6 @@ def _log_ticks(low: float, high: float) -> tuple[float, ...]:
     return tuple(whole[:: math.ceil(len(whole) / 6)])
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """At most three decimals, no trailing zeros: equal numbers give equal bytes."""
     return f"{value:.3f}".rstrip("0").rstrip(".")

@@ -34,6 +34,7 @@ from slipway.specs.words import (
     Name,
     Opset,
     Precision,
+    Target,
 )
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "RegisterSpec",
     "ReleaseSpec",
     "SourceSpec",
+    "Target",
     "TensorSpec",
     "Tolerance",
     "check_names",

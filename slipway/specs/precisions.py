@@ -1,9 +1,11 @@
 """Which variants are made of the exported model, and how."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from slipway.artifacts import Value
-from slipway.specs.words import CalibrationMethod, Precision
+from slipway.specs.words import CalibrationMethod, Precision, Target
 
 
 class PrecisionSpec(Value):
@@ -25,6 +27,16 @@ class Fp16Spec(PrecisionSpec):
 
     keep_io_types: bool = Field(
         default=True, description="Keep float32 inputs and outputs, casting inside."
+    )
+    largest_activation: float = Field(
+        default=16384.0,
+        gt=0,
+        le=65504,
+        description="Nodes whose values reach beyond this on the calibration data stay float32; "
+        "float16 ends at 65504, and other data may reach further.",
+    )
+    samples: int = Field(
+        default=64, ge=1, description="How many calibration samples are measured at most."
     )
 
 
@@ -50,6 +62,25 @@ class Int8StaticSpec(PrecisionSpec):
     per_channel: bool = Field(default=True, description="One weight scale per output channel.")
     percentile: float = Field(
         default=99.999, gt=50, le=100, description="What `percentile` keeps, in percent."
+    )
+    target: Target = Field(
+        default="x64",
+        description="The processor that will serve it; `x64` is one that may lack VNNI. It decides "
+        "the types of activations and the recommended session settings.",
+    )
+    activations: Literal["uint8", "int8"] | None = Field(
+        default=None,
+        description="Activations as unsigned, or as signed and symmetric, integers; the target's "
+        "if empty.",
+    )
+    op_types: tuple[str, ...] = Field(
+        default=(),
+        description="The operators to quantize; if empty, products with weights alone in a "
+        "transformer, and what stands between them too in other models.",
+    )
+    reduce_range: bool = Field(
+        default=False,
+        description="7-bit weights: 6 to 7 dB worse, but they cannot saturate on any processor.",
     )
 
 

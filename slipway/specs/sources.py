@@ -139,7 +139,9 @@ class DataSpec(Value):
         description="Inputs for parity, arrays named after the inputs. Made up when absent.",
     )
     calibration: str | None = Field(
-        default=None, description="Inputs that INT8 ranges are found from; never the evaluation's."
+        default=None,
+        description="Inputs that INT8 ranges and fp16's overflows are found from; never the "
+        "evaluation's.",
     )
     evaluation: str | None = Field(
         default=None, description="Inputs and labels that the task metric is computed on."

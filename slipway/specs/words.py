@@ -18,6 +18,7 @@ Framework = Literal[
 ]
 Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
 CalibrationMethod = Literal["mse", "minmax", "percentile", "entropy"]
+Target = Literal["x64", "x64-vnni", "arm64", "gpu"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
 DType = Literal[
     "float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool", "string"

@@ -1,7 +1,7 @@
 """The same work on bare files, for the command line: no store, no cache, no orchestrator."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -38,10 +38,10 @@ class ConvertedFile(ConvertResult):
 
 def check_file(model: Path) -> CheckReport:
     """Check one model file, isolated."""
-    with _scratch() as scratch:
-        return _run(
+    with scratch_folder() as scratch:
+        return run_child(
             "slipway.stages.children:check",
-            CheckRequest(model=_existing(model)),
+            CheckRequest(model=existing(model)),
             returns=CheckReport,
             scratch=scratch,
             what=f"the check of {model.name}",
@@ -51,10 +51,10 @@ def check_file(model: Path) -> CheckReport:
 
 def compare_file(model: Path, golden: Path, *, tolerance: Tolerance) -> ParityReport:
     """Compare a model file with recorded answers, isolated."""
-    with _scratch() as scratch:
-        return _run(
+    with scratch_folder() as scratch:
+        return run_child(
             "slipway.stages.children:parity",
-            ParityRequest(model=_existing(model), golden=_existing(golden), tolerance=tolerance),
+            ParityRequest(model=existing(model), golden=existing(golden), tolerance=tolerance),
             returns=ParityReport,
             scratch=scratch,
             what=f"the comparison of {model.name}",
@@ -78,12 +78,12 @@ def convert_file(
     """
     if out.exists():
         raise RequestError(f"{out} exists already; choose another name or remove it")
-    data = _existing(calibration) if calibration is not None else None
-    with _scratch() as scratch:
-        result = _run(
+    data = existing(calibration) if calibration is not None else None
+    with scratch_folder() as scratch:
+        result = run_child(
             "slipway.precisions:convert",
             ConvertRequest(
-                precision=precision, model=_existing(model), options=options, calibration=data
+                precision=precision, model=existing(model), options=options, calibration=data
             ),
             returns=ConvertResult,
             scratch=scratch,
@@ -106,14 +106,14 @@ def benchmark_files(
 ) -> BenchmarkResult:
     """Measure model files against the first, interleaved, isolated."""
     labels = _labels(models)
-    with _scratch() as scratch:
-        return _run(
+    with scratch_folder() as scratch:
+        return run_child(
             "slipway.stages.children:benchmark_files",
             FilesBenchmarkRequest(
                 models={
-                    label: _existing(model) for label, model in zip(labels, models, strict=True)
+                    label: existing(model) for label, model in zip(labels, models, strict=True)
                 },
-                golden=_existing(golden) if golden else None,
+                golden=existing(golden) if golden else None,
                 provider=provider,
                 options=options,
             ),
@@ -128,8 +128,8 @@ def selftest_folder(bundle: Path) -> SelftestReport:
     """Verify a bundle and replay its variants, isolated."""
     if not bundle.is_dir():
         raise SourceNotFound(f"no bundle at {bundle}")
-    with _scratch() as scratch:
-        return _run(
+    with scratch_folder() as scratch:
+        return run_child(
             "slipway.stages.children:selftest",
             SelftestRequest(bundle=bundle.resolve()),
             returns=SelftestReport,
@@ -139,7 +139,7 @@ def selftest_folder(bundle: Path) -> SelftestReport:
         )
 
 
-def _run(
+def run_child(
     function: str,
     request: BaseModel,
     *,
@@ -147,7 +147,9 @@ def _run(
     scratch: Path,
     what: str,
     reads: Sequence[Path],
+    look: Callable[[], None] | None = None,
 ) -> Result:
+    """Run a function of the core in a child of its own, under the limits of the settings."""
     settings = Settings()
     return run_isolated(
         function,
@@ -157,18 +159,25 @@ def _run(
         what=what,
         reads=reads,
         limits=Limits(timeout_s=settings.timeout_s, memory_bytes=settings.memory_limit_bytes),
+        look=look,
     )
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="slipway-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder) / "scratch"
         scratch.mkdir()
         yield scratch
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """The absolute path of what must be there.
+
+    Raises:
+        SourceNotFound: when it is not.
+    """
     if not path.exists():
         raise SourceNotFound(f"there is no file at {path}")
     return path.resolve()

@@ -9,17 +9,23 @@ from slipway.benchmarking.harness import measure
 from slipway.errors import CheckFailed, IntegrityError, RequestError
 from slipway.exporters.recording import golden_cases, record_golden
 from slipway.packaging.selftest import selftest_bundle
+from slipway.precisions.gating import choose_samples
 from slipway.protocols import (
     BenchmarkRequest,
     BenchmarkResult,
     CheckRequest,
     FilesBenchmarkRequest,
     ParityRequest,
+    RecordRequest,
+    RecordResult,
     SelftestRequest,
 )
 from slipway.providers.sessions import Session
+from slipway.providers.signature import read_graph
 from slipway.reports import CheckReport, Evidence, ParityReport, SelftestReport
-from slipway.samples.golden import GoldenSet
+from slipway.samples.arrays import load_samples
+from slipway.samples.fitting import fit_inputs
+from slipway.samples.golden import GoldenCase, GoldenSet
 from slipway.specs import Precision, Tolerance
 from slipway.validation.checking import check_and_open, check_model
 from slipway.validation.checking import first_error as first_error_of
@@ -30,6 +36,7 @@ from slipway.validation.replay import load_golden
 REPLAY_FACTOR = 2.0
 REPLAY_SLACK = 1e-3
 LABEL_SLACK = 0.02
+RECORDED_BATCH = 64
 
 
 def check(request: CheckRequest, scratch: Path) -> CheckReport:  # noqa: ARG001 - a child's signature
@@ -42,6 +49,27 @@ def parity(request: ParityRequest, scratch: Path) -> ParityReport:  # noqa: ARG0
     session = _open(request.model)
     golden = load_golden(request.golden, [tensor.name for tensor in session.inputs])
     return check_parity(session, golden, tolerance=request.tolerance)
+
+
+def record(request: RecordRequest, scratch: Path) -> RecordResult:
+    """Record a model's outputs on data, in batches that it takes.
+
+    Raises:
+        DataError: for data that is empty, not finite or does not fit.
+    """
+    session = _open(request.model)
+    graph = read_graph(request.model)
+    chosen = choose_samples(graph, load_samples(request.data), count=request.rows)
+    fixed = [t.shape[0] for t in session.inputs if t.shape and isinstance(t.shape[0], int)]
+    size = max(fixed, default=RECORDED_BATCH)
+    cases = []
+    for batch in chosen.batches(size):
+        whole = batch.repeat_to(size) if fixed else batch
+        feeds = fit_inputs(session.inputs, whole)
+        cases.append(GoldenCase(feeds, session.run(feeds)))
+    golden = scratch / "golden.npz"
+    GoldenSet(tuple(cases)).save(golden)
+    return RecordResult(golden=golden)
 
 
 def selftest(request: SelftestRequest, scratch: Path) -> SelftestReport:  # noqa: ARG001

@@ -1,23 +1,26 @@
 """From what the spec names to ONNX models: fetch, export, convert."""
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from pydantic import Field
 
 from slipway.artifacts import OCTETS_MEDIA_TYPE, TREE_MEDIA_TYPE, ArtifactRef, Value
-from slipway.errors import ChildOutOfMemory, IntegrityError, SourceNotFound, SpecError
+from slipway.errors import ChildOutOfMemory, DataError, IntegrityError, SourceNotFound, SpecError
 from slipway.exporters import memory_advice
 from slipway.exporters.assets import source_assets
+from slipway.precisions.relay import STATE, relay
 from slipway.protocols import (
     AnyPrecisionSpec,
     ConvertRequest,
     ConvertResult,
     ExportRequest,
     ExportResult,
+    ValidateRequest,
 )
 from slipway.reports import ConversionReport, ExportReport
 from slipway.specs import (
@@ -33,6 +36,9 @@ from slipway.specs import (
 from slipway.stages.interpreters import explaining, interpreter_for
 from slipway.stages.workspace import Workspace
 from slipway.stores.trees import put_tree
+
+# Precisions that can give up speed for accuracy until they are within the budget.
+JUDGED: Final[frozenset[Precision]] = frozenset({"int8-static"})
 
 
 class Origin(Value):
@@ -68,8 +74,8 @@ class Materials(Value):
         return None if self.golden else self.evaluation or self.calibration
 
     def calibration_for(self, precision: Precision) -> ArtifactRef | None:
-        """Calibration data, for the one precision whose bytes it decides."""
-        return self.calibration if precision == "int8-static" else None
+        """Calibration data, for the precisions whose bytes it decides."""
+        return self.calibration if precision in {"fp16", "int8-static"} else None
 
     def digests(self) -> dict[str, str]:
         """Digest by role, for the provenance."""
@@ -257,25 +263,77 @@ def convert_model(
     model: ArtifactRef,
     *,
     calibration: ArtifactRef | None = None,
+    golden: ArtifactRef | None = None,
+    evaluation: ArtifactRef | None = None,
+    baseline: float | None = None,
 ) -> ConversionReport:
-    """Make one precision in a child process and store it."""
+    """Make one precision in a child process and store it.
+
+    With a golden set, static INT8 is held to the budget while it is made.
+    """
     options = cast("AnyPrecisionSpec", spec.precisions.asked()[precision])
     if precision == "fp32":
         return ConversionReport(precision=precision, status="passed", model=model)
     with Workspace() as work:
-        result = work.run(
-            "slipway.precisions:convert",
-            ConvertRequest(
+        source = work.fetch_model(model, "fp32")
+        judge = None
+        if golden is not None and precision in JUDGED:
+            judge = ValidateRequest(
                 precision=precision,
-                model=work.fetch_model(model, "fp32"),
-                options=options,
-                calibration=work.fetch_if(calibration, "calibration"),
-            ),
-            returns=ConvertResult,
-            what=f"the conversion to {precision}",
+                model=source,
+                golden=work.fetch(golden, "golden.npz"),
+                parity=spec.parity,
+                budget=spec.budget,
+                metric=spec.metric,
+                metric_output=spec.metric_output,
+                evaluation=work.fetch_if(evaluation if spec.metric else None, "evaluation"),
+                labels=spec.data.labels,
+                baseline=baseline,
+            )
+        request = ConvertRequest(
+            precision=precision,
+            model=source,
+            options=options,
+            calibration=work.fetch_if(calibration, "calibration"),
+            judge=judge,
         )
+        result = _convert(work, request, _state_of(work, model, calibration, options))
         return ConversionReport(
             precision=precision,
             model=work.keep_model(result.model) if result.model else None,
             **result.model_dump(exclude={"model"}),
         )
+
+
+def _state_of(
+    work: Workspace, model: ArtifactRef, calibration: ArtifactRef | None, options: AnyPrecisionSpec
+) -> Path:
+    """Where the calibration of this model with this data is kept until it is done."""
+    parts = (model.digest, calibration.digest if calibration else "", options.model_dump_json())
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return work.settings.root / "calibrations" / f"{key}.npz"
+
+
+def _convert(work: Workspace, request: ConvertRequest, state: Path) -> ConvertResult:
+    """Convert, going on from a calibration that was killed; one that is of no use is forgotten."""
+
+    def run() -> ConvertResult:
+        return work.run(
+            "slipway.precisions:convert",
+            request,
+            returns=ConvertResult,
+            what=f"the conversion to {request.precision}",
+            look=relay(work.scratch, keep=state),
+        )
+
+    resumed = state.exists()
+    try:
+        result = run()
+    except DataError:
+        if not resumed:
+            raise
+        state.unlink(missing_ok=True)
+        (work.scratch / STATE).unlink(missing_ok=True)
+        result = run()
+    state.unlink(missing_ok=True)
+    return result

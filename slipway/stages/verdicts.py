@@ -6,6 +6,7 @@ The rules of a release are here and nowhere else; no model is touched.
 from collections.abc import Sequence
 
 from slipway.artifacts import ArtifactRef
+from slipway.benchmarking.frontier import beaten_statics, build_frontier
 from slipway.benchmarking.selection import select_variant
 from slipway.reports import (
     BenchmarkSuite,
@@ -50,15 +51,22 @@ def gather_evidence(
         if variant.required and variant.status != "passed"
     )
     passed = {variant.precision for variant in variants if variant.status == "passed"}
+    frontiers = {
+        suite.provider: build_frontier(variants, suite.rows, provider=suite.provider)
+        for suite in suites
+    }
     return Evidence(
         name=spec.name,
         framework=spec.source.known_framework,
         export=exported,
         variants=variants,
         suites=tuple(suites),
+        frontiers=tuple(frontiers.values()) or (build_frontier(variants, (), provider=None),),
         selected={
             suite.provider: select_variant(
-                suite.rows, passed=passed, slo_p99_ms=spec.benchmark.slo_p99_ms
+                suite.rows,
+                passed=passed - beaten_statics(frontiers[suite.provider]),
+                slo_p99_ms=spec.benchmark.slo_p99_ms,
             )
             for suite in suites
         },

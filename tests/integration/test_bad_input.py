@@ -211,7 +211,7 @@ def test_an_unreadable_model_is_named(work: Workplace, name: str, damage: str) -
 
 
 DATA: dict[str, tuple[Callable[[Path], object], str]] = {
-    "another shape": (lambda p: np.savez(p, x=samples()[:, :5]), "x has shape [4, 5], the model"),
+    "another shape": (lambda p: np.savez(p, x=samples()[:, :5]), "5], the model takes [batch, 16]"),
     "strings": (lambda p: np.savez(p, x=samples().astype(str)), "the model takes float32"),
     "whole numbers of nothing": (lambda p: np.savez(p, x=samples()[:0]), "no samples"),
     "no arrays": (np.savez, "holds no arrays"),

@@ -77,7 +77,7 @@ def test_a_mask_is_kept_where_rows_mask_everything(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [-np.inf, -1e30])
 def test_other_stand_ins_for_infinity_are_clamped_too(value: float, tmp_path: Path) -> None:
     model = tiny_models.attention()
-    tiny_models.replace_weight(model, "lowest", np.float32(value))
+    tiny_models.replace_weight(model, "lowest", np.array(value, np.float32))
     prepared = preprocess(model, tmp_path)
     (finding,) = clamp_masks(prepared, batch(masked=0.0) if np.isinf(value) else batch())
     # Zero times infinity is NaN in the source itself.
