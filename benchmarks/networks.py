@@ -15,6 +15,7 @@ from slipway.samples.arrays import Array
 
 IMAGE = ("batch", 3, 224, 224)
 TOKENS, WIDTH, HEADS, LAYERS = 128, 384, 6, 6
+TOKEN_SHAPE = ("batch", TOKENS, WIDTH)
 
 
 class Graph:
@@ -64,13 +65,15 @@ class Graph:
         product = self.add("MatMul", x, self.weight(given, made, scale=given**-0.5))
         return self.add("Add", product, self.weight(made, scale=0.02))
 
-    def model(self, output: str, input_name: str, shape: tuple[str | int, ...]) -> onnx.ModelProto:
-        """The model."""
+    def model(
+        self, output: str, made: tuple[str | int, ...], given: str, shape: tuple[str | int, ...]
+    ) -> onnx.ModelProto:
+        """The model, from an output and its shape, an input and its shape."""
         graph = helper.make_graph(
             self.nodes,
             "network",
-            [helper.make_tensor_value_info(input_name, onnx.TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info(given, onnx.TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, made)],
             self.weights,
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -78,7 +81,7 @@ class Graph:
 
 def _classifier(graph: Graph, x: str, width: int) -> onnx.ModelProto:
     x = graph.add("Flatten", graph.add("GlobalAveragePool", x))
-    return graph.model(graph.dense(x, width, 1000), "image", IMAGE)
+    return graph.model(graph.dense(x, width, 1000), ("batch", 1000), "image", IMAGE)
 
 
 def resnet50() -> onnx.ModelProto:
@@ -151,7 +154,7 @@ def encoder() -> onnx.ModelProto:
         wide = graph.dense(x, WIDTH, 4 * WIDTH)
         gate = graph.add("Sigmoid", wide)
         x = normed(graph.add("Add", x, graph.dense(graph.add("Mul", wide, gate), 4 * WIDTH, WIDTH)))
-    return graph.model(x, "embedded", ("batch", TOKENS, WIDTH))
+    return graph.model(x, TOKEN_SHAPE, "embedded", TOKEN_SHAPE)
 
 
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {

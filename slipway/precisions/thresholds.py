@@ -86,7 +86,7 @@ def entropy_range(histogram: Exact | Linear) -> Range:
 
 _HALVES: Final = range(_QUANTIZED // 2, BINS // 2 + 1)
 # Where the bins are not onnxruntime's anyway, candidates are this many bins apart.
-_STRIDE: Final = 4
+_STRIDE: Final = 8
 
 
 def _divergence(counts: Counts, half: int) -> np.float32:
