@@ -1,9 +1,9 @@
 """Precisions: one file and one line of the table each.
 
 `convert` is what the isolated child calls. `graphs` reads, tidies and writes models; `preprocess`
-prepares one for a quantizer; `calibration`, `statistics`, `thresholds` and `states` find
-activation ranges from data; `audit` looks at scales and ranges; `finishing` is how every converted
-model ends.
+prepares one for a quantizer; `calibration` finds activation ranges from data, with `gating`,
+`exposing`, `statistics`, `tails`, `histograms`, `thresholds`, `states` and `relay`; `audit` and
+`masks` look at scales, ranges and masks; `finishing` is how every converted model ends.
 """
 
 import importlib

@@ -16,15 +16,11 @@ import numpy as np
 
 from slipway.artifacts import Digest
 from slipway.errors import DataError
+from slipway.precisions.exposing import Interval
+from slipway.precisions.histograms import Bits, Exact, Linear
 from slipway.precisions.ranges import Range
-from slipway.precisions.statistics import (
-    Bits,
-    Exact,
-    Extremes,
-    Kind,
-    Linear,
-    Tails,
-)
+from slipway.precisions.statistics import Extremes, Kind
+from slipway.precisions.tails import Tails
 from slipway.precisions.thresholds import cut_of
 from slipway.providers.sessions import Optimization
 from slipway.samples.arrays import Array, Samples, load_npz, save_npz
@@ -35,7 +31,6 @@ VERSION: Final = 1
 KEPT: Final = 4096
 # Outermost values kept of a tensor, on either side; a percentile that cuts more takes two passes.
 MOST_KEPT: Final = 1 << 16
-Interval = tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from slipway.precisions.histograms import BINS, Bits, Counts, Exact, Linear, bins_of
 from slipway.precisions.ranges import Losses, Range
-from slipway.precisions.statistics import (
-    BINS,
-    Bits,
-    Counts,
-    Exact,
-    Extremes,
-    Floats,
-    Linear,
-    Tails,
-    bins_of,
-)
+from slipway.precisions.statistics import Extremes, Floats
+from slipway.precisions.tails import Tails
 
 Doubles = npt.NDArray[np.float64]
 

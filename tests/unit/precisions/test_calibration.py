@@ -167,7 +167,7 @@ def test_order_and_batching_do_not_matter(
     forth = ranges(prepared, samples, method, optimization)
     shuffled = np.random.default_rng(1).permutation(samples["image"])
     for batch in (1, 7, 30):  # of 30 samples, after the first one: with a smaller last batch
-        monkeypatch.setattr("slipway.precisions.calibration.MOST_SAMPLES", batch)
+        monkeypatch.setattr("slipway.precisions.exposing.MOST_SAMPLES", batch)
         assert ranges(prepared, Samples({"image": shuffled}), method, optimization) == forth
 
 
@@ -199,7 +199,7 @@ def test_a_killed_calibration_resumes_from_its_saved_state(
     prepared: Path, samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slipway.precisions.calibration.SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr("slipway.precisions.calibration.MOST_SAMPLES", 4)
+    monkeypatch.setattr("slipway.precisions.exposing.MOST_SAMPLES", 4)
     state, seen = tmp_path / "state.npz", []
     wanted = ranges(prepared, samples, "entropy")
 

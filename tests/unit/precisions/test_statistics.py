@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from slipway.precisions.statistics import Bits, Exact, Extremes, Linear, Tails
+from slipway.precisions.histograms import Bits, Exact, Linear
+from slipway.precisions.statistics import Extremes
+from slipway.precisions.tails import Tails
 from slipway.precisions.thresholds import (
     LEVELS,
     entropy_range,
