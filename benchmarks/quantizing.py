@@ -63,7 +63,7 @@ def write_chain(path: Path, nodes: int) -> None:
         names = [f"{stem}{number}" for stem in ("w", "b", "gemm", "relu", "add")]
         weight, bias, gemm, relu, add = names
         for name, shape in ((weight, (WIDTH, WIDTH)), (bias, (WIDTH,))):
-            values = random.standard_normal(shape).astype(np.float32)
+            values = random.standard_normal(shape).astype(np.float32) * np.float32(0.02)
             graph.initializer.append(numpy_helper.from_array(values, name))
         graph.node.append(helper.make_node("Gemm", [last, weight, bias], [gemm], gemm, transB=1))
         graph.node.append(helper.make_node("Relu", [gemm], [relu], relu))

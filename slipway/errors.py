@@ -4,6 +4,7 @@
     ├── ModelError            1  the model failed; change the model
     │   ├── UnreadableModel      truncated, malformed, or not what its suffix says
     │   ├── ExportFailed         the framework's converter refused or was wrong
+    │   │   └── UnsupportedOperator  it has no ONNX for an operator, at this opset or at any
     │   ├── CheckFailed          the ONNX graph breaks a rule
     │   ├── ParityFailed         the outputs disagree with the source model's
     │   ├── PrecisionFailed      a conversion gave an unusable model
@@ -60,6 +61,10 @@ class UnreadableModel(ModelError):
 
 class ExportFailed(ModelError):
     """The framework's converter refused the model, or its result is not what was asked for."""
+
+
+class UnsupportedOperator(ExportFailed):
+    """The converter has no ONNX for an operator of the model: at this opset, or at any."""
 
 
 class CheckFailed(ModelError):

@@ -10,11 +10,9 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
-from slipway.artifacts import ArtifactRef, Value
+from slipway.artifacts import ArtifactRef, Digest, Value
 from slipway.reports import (
     Attempt,
-    BenchmarkConditions,
-    BenchmarkReport,
     Finding,
     RegisteredVersion,
     ScaleAudit,
@@ -22,6 +20,7 @@ from slipway.reports import (
     TensorInfo,
 )
 from slipway.specs import (
+    MIN_OPSET,
     BenchmarkSpec,
     BudgetSpec,
     Fp16Spec,
@@ -49,6 +48,9 @@ class ExportRequest(Value):
     inputs: dict[str, TensorSpec] = Field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     opset: Opset = 18
+    max_opset: Opset = Field(
+        default=MIN_OPSET, description="How far to go when an operator needs a later opset."
+    )
     keep_opset: bool = Field(
         default=False,
         description="No opset was asked for: a source that is ONNX already keeps its own.",
@@ -200,13 +202,6 @@ class BenchmarkRequest(Value):
     options: BenchmarkSpec
 
 
-class BenchmarkResult(Value):
-    """What the benchmark's process found."""
-
-    conditions: BenchmarkConditions
-    rows: tuple[BenchmarkReport, ...]
-
-
 class CheckRequest(Value):
     """A model to check."""
 
@@ -246,8 +241,21 @@ class FilesBenchmarkRequest(Value):
 
     models: dict[str, Path]
     golden: Path | None = None
+    dimensions: dict[str, int] = Field(
+        default_factory=dict, description="Sizes of named dimensions, for inputs that are made up."
+    )
     provider: str = "cpu"
     options: BenchmarkSpec
+
+
+class StoredObject(Value):
+    """One object of a store."""
+
+    digest: Digest
+    size_bytes: int = Field(ge=0)
+    modified_s: float = Field(
+        description="When it was written or last found there by a writer, in seconds since 1970."
+    )
 
 
 class Store(Protocol):
@@ -282,12 +290,24 @@ class Store(Protocol):
         """Whether the bytes are there; does not read them."""
         ...
 
+    def listing(self) -> Iterator[StoredObject]:
+        """All objects, in no order."""
+        ...
+
     def digests(self) -> Iterator[str]:
         """All digests, in no order."""
         ...
 
     def delete(self, digest: str) -> None:
         """Forget the bytes; forgetting what is not there is fine."""
+        ...
+
+    def sweep(self, before: float) -> int:
+        """Remove what writers left that were killed before a time; how many they were.
+
+        Args:
+            before: Seconds since 1970.
+        """
         ...
 
 
@@ -335,4 +355,8 @@ class Registry(Protocol):
 
     def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
         """All versions, oldest first; none for an unknown name."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """All names under which something is registered, in order."""
         ...

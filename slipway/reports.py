@@ -8,7 +8,14 @@ from typing import Literal
 from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Digest, Value
-from slipway.specs import DType, Metric, Precision, Tolerance
+from slipway.specs import (
+    DType,
+    ExecutionMode,
+    Metric,
+    Optimization,
+    Precision,
+    Tolerance,
+)
 
 Status = Literal["passed", "failed", "skipped"]
 Verdict = Literal["baseline", "faster", "slower", "no difference"]
@@ -236,7 +243,9 @@ class BenchmarkReport(Value):
     """One variant on one provider at one batch size, measured interleaved with its baseline."""
 
     precision: str = Field(description="The variant's label: its precision, or a file's name.")
-    provider: str
+    provider: str = Field(
+        description="Where it ran; `cpu fallback for cuda` where that was not what was asked for."
+    )
     batch_size: int
     queries: int
     p50: Estimate
@@ -244,12 +253,38 @@ class BenchmarkReport(Value):
     p99: Estimate
     throughput: float = Field(description="Samples per second, single stream.")
     ratio: float | None = Field(
-        default=None, description="Median of paired latency ratios to fp32; below 1 is faster."
+        default=None, description="Paired latency ratio to the baseline; below 1 is faster."
     )
     ratio_interval: tuple[float, float] | None = None
     verdict: Verdict
     meets_slo: bool | None = None
-    noisy: bool = Field(default=False, description="Whether other load disturbed the window.")
+    noisy: bool = Field(
+        default=False,
+        description="Unstable: other load disturbed it to the end, extended as it was.",
+    )
+    processes: int = Field(default=1, description="Fresh processes that it was measured in.")
+    disturbed: int = Field(default=0, description="How many of them other load disturbed.")
+
+
+class SessionSettings(Value):
+    """How a session is opened."""
+
+    intra_op_threads: int
+    execution_mode: ExecutionMode = "sequential"
+    graph_optimization: Optimization = "all"
+
+
+class Placement(Value):
+    """Where a variant's nodes ran."""
+
+    precision: str
+    operators: dict[str, dict[str, int]] = Field(
+        description="Operators and their number, by onnxruntime's name of the provider."
+    )
+    share: float = Field(description="Share of nodes on the provider that was asked for.")
+    copies: int | None = Field(
+        default=None, description="Copies between devices in one query; None where not known."
+    )
 
 
 class BenchmarkConditions(Value):
@@ -264,14 +299,24 @@ class BenchmarkConditions(Value):
     load_average: float
     steal_percent: float | None
     graph_optimization: str = "all"
+    execution_mode: str = "sequential"
+    frequency_mhz: float | None = Field(default=None, description="Mean over the cores.")
+    others_percent: float | None = Field(
+        default=None, description="Share of the machine's time that other processes ran."
+    )
+    provider_options: dict[str, str] = Field(default_factory=dict)
+    devices: dict[str, str] = Field(default_factory=dict, description="Drivers and libraries.")
 
 
 class BenchmarkSuite(Value):
     """All variants on one provider, taken in one interleaved session."""
 
     provider: str
+    status: Literal["measured", "failed", "missing environment"] = "measured"
+    reason: str | None = None
     conditions: BenchmarkConditions
     rows: tuple[BenchmarkReport, ...]
+    placements: tuple[Placement, ...] = ()
 
 
 class VariantReport(Value):
@@ -411,3 +456,17 @@ class ReleaseReport(Value):
     registered: RegisteredVersion | None = None
     report: str = Field(description="Path of the HTML report on this machine.")
     cache: CacheReport = CacheReport(hits=0, misses=0)
+
+
+class CollectionReport(Value):
+    """What a store holds, and what of it nothing refers to."""
+
+    store: str
+    objects: int
+    size_bytes: int
+    live: int = Field(description="Objects that a version or a cached result refers to.")
+    unreferenced: tuple[Digest, ...] = Field(
+        description="Objects that nothing refers to and that are old enough."
+    )
+    unreferenced_bytes: int
+    deleted: bool

@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     )
     store: str | None = Field(
         default=None,
-        description="Address of the store: a folder or memory://; HOME/store if empty.",
+        description="Address of the store: a folder, s3://BUCKET/PREFIX or memory://; HOME/store "
+        "if empty.",
     )
     registry: str | None = Field(
         default=None,
@@ -53,6 +54,18 @@ class Settings(BaseSettings):
     )
     s3_region: str | None = Field(
         default=None, description="S3's region; AWS_REGION or AWS_DEFAULT_REGION if empty."
+    )
+    s3_encryption: str | None = Field(
+        default=None,
+        description="How S3 encrypts what the store writes, AES256 or aws:kms; the bucket's own "
+        "rule if empty.",
+    )
+    s3_kms_key_id: str | None = Field(
+        default=None, description="The key that aws:kms encrypts with; the account's if empty."
+    )
+    s3_acl: str | None = Field(
+        default=None,
+        description="Canned ACL of what the store writes, such as bucket-owner-full-control.",
     )
     pythons: dict[str, Path] = Field(
         default_factory=_pythons,

@@ -70,7 +70,7 @@ def _export_reads(given: dict[str, Any]) -> object:
         "trusted": source.trusted,
         "inputs": spec.inputs,
         "outputs": spec.outputs,
-        "opset": [spec.opset, "opset" in spec.model_fields_set],
+        "opset": [spec.opset, spec.highest_opset, "opset" in spec.model_fields_set],
         "labels": spec.data.labels,
         "tools": framework_tools(source.known_framework),
     }
@@ -214,14 +214,14 @@ def _benchmark_reads(given: dict[str, Any]) -> object:
         "options": spec.benchmark,
         "models": {name: ref.digest for name, ref in given["models"].items()},
         "golden": given["golden"],
-        "host": proving.host_fingerprint(),
+        "host": proving.benchmark_fingerprint(),
     }
 
 
 @stage(
     name="benchmark",
     run_name="benchmark {spec.name} on {provider}",
-    code_version=1,
+    code_version=2,
     reads=_benchmark_reads,
     tools=RUNTIME,
 )

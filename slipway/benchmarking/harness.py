@@ -1,218 +1,243 @@
-"""The measurement: every variant in one process, interleaved query by query in random order.
+"""The measurement: every variant side by side, query by query, in several fresh processes.
 
-Why so: taken one after the other, two equal models differ by 30 % in one of ten tries on a busy
-machine; interleaved, with paired ratios, by 3 %.
+Two processes of one model differ by some percent through memory layout alone, so each measures
+some of the queries, and the intervals are over processes as well as over queries.
 """
 
-import gc
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
-from slipway.benchmarking import conditions, placement, statistics
-from slipway.benchmarking.inputs import BatchDimension, largest_case, make_feeds
-from slipway.benchmarking.objective import meets_slo
-from slipway.errors import RequestError
-from slipway.protocols import BenchmarkRequest, BenchmarkResult
-from slipway.providers import allotted_cores
-from slipway.providers.sessions import Session
-from slipway.reports import BenchmarkReport
-from slipway.samples.arrays import Array
+from slipway.benchmarking import conditions, statistics
+from slipway.benchmarking.arms import Arm, bind_all, feeds_of, most_threads, pinned, waits
+from slipway.benchmarking.inputs import BatchDimension, largest_case
+from slipway.benchmarking.loop import Window, run_interleaved
+from slipway.benchmarking.processes import in_process
+from slipway.benchmarking.rows import Windows, others_percent, report, sizes_of, windows_at
+from slipway.benchmarking.soundness import prove, too_little
+from slipway.errors import EnvironmentMissing, RequestError
+from slipway.protocols import BenchmarkRequest
+from slipway.providers import PROVIDERS, allotted_cores
+from slipway.reports import BenchmarkReport, BenchmarkSuite, Placement, SessionSettings
+from slipway.samples.arrays import Arrays
 from slipway.samples.golden import GoldenSet
 from slipway.specs import BenchmarkSpec
 
-Query = Callable[[], object]
-Nanoseconds = npt.NDArray[np.int64]
-
-SEED: Final = 0
-NS_PER_MS: Final = 1e6
-NS_PER_S: Final = 1e9
-
-# Two sessions of one model in one process differ by about 1 %, in two processes by up to 4 %,
-# through memory layout alone. Until several processes are measured, less is no difference.
-RESOLUTION: Final = 0.04
-
-WARMUP_WINDOW: Final = 5
-WARMUP_TOLERANCE: Final = 0.01
-WARMUP_MOST: Final = 100
-WARMUP_SHARE: Final = 0.25
+# Disturbed processes are made up for by half as many again.
+EXTENSION: Final = 0.5
 
 
 @dataclass(frozen=True)
-class Window:
-    """All latencies of one batch size; column i of every variant is from the same round."""
+class Plan:
+    """How much is measured: queries per arm and size, spread over processes, within a time."""
 
-    batch_size: int
-    latencies: Mapping[str, Nanoseconds]
-    noisy: bool
+    sizes: tuple[int, ...]
+    queries: int
+    processes: int
+    budget_s: float
+
+    @classmethod
+    def of(cls, options: BenchmarkSpec, *, arms: int) -> "Plan":
+        """What a spec asks for: the queries that its percentile needs, unless it says how many."""
+        queries = options.queries or statistics.queries_needed(options.percentile)
+        return cls(
+            sizes=options.batch_sizes,
+            queries=queries,
+            processes=min(options.processes, queries),
+            budget_s=options.max_seconds * arms * len(options.batch_sizes),
+        )
+
+    @property
+    def rounds(self) -> int:
+        """Queries per process."""
+        return math.ceil(self.queries / self.processes)
+
+    @property
+    def most_processes(self) -> int:
+        """With those that make up for disturbed ones."""
+        return self.processes + math.ceil(EXTENSION * self.processes)
 
 
-def measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkResult:  # noqa: ARG001 - a stage
+def measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkSuite:
     """Measure all variants against the first, which is the baseline.
 
-    A model with a fixed batch dimension is measured at that size alone, whatever was asked for.
+    A model with a fixed batch dimension is measured at that size alone, whatever was asked for. A
+    provider that does not load is no error but a suite that says so; then the variants are measured
+    on the CPU, labelled as that, unless the CPU is asked for anyway.
 
     Raises:
         RequestError: when there are no models.
         SourceNotFound, DataError: for the golden set, or where it does not fit the models.
-        CheckFailed: when a model does not load or run.
+        CheckFailed: when a model does not load or run, gives NaN or is not deterministic.
+        EnvironmentMissing: when there is no onnxruntime at all.
     """
     if not request.models:
         raise RequestError("a benchmark needs at least one model")
+    try:
+        return _measure(request, scratch)
+    except EnvironmentMissing as error:
+        if request.provider == "cpu":
+            raise
+        fallback = request.model_copy(update={"provider": "cpu"})
+        if "cpu" in request.options.providers:
+            found = _describe_only(fallback, scratch)
+        else:
+            found = _measure(fallback, scratch)
+        return found.model_copy(
+            update={
+                "provider": request.provider,
+                "status": "missing environment",
+                "reason": str(error),
+                "rows": tuple(_relabelled(row, request.provider) for row in found.rows),
+            }
+        )
+
+
+def _relabelled(row: BenchmarkReport, asked: str) -> BenchmarkReport:
+    return row.model_copy(update={"provider": f"cpu fallback for {asked}"})
+
+
+def _measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkSuite:
     options = request.options
-    threads = options.intra_op_threads or allotted_cores()
     recorded = largest_case(GoldenSet.load(request.golden))
+    arms = arms_of(request, scratch)
     load = conditions.load_average()
     before = conditions.Clocks.read()
-    cores = placement.allotted()
-    sessions = {
-        precision: Session(
-            model,
-            provider=request.provider,
-            intra_op_threads=threads,
-            entries=placement.session_entries(threads, cores),
-        )
-        for precision, model in request.models.items()
-    }
-    batch = BatchDimension.of(next(iter(sessions.values())).inputs)
-    rows: list[BenchmarkReport] = []
-    for size in batch.sizes(options.batch_sizes):
-        queries = {
-            precision: session.bind(make_feeds(session.inputs, recorded, batch=batch, size=size))
-            for precision, session in sessions.items()
-        }
-        with placement.caller_pinned(threads, cores):
-            window = run_interleaved(queries, batch_size=size, options=options, threads=threads)
-        rows.extend(report(window, provider=request.provider, options=options))
-    steal = conditions.Clocks.read().steal_percent_since(before)
-    return BenchmarkResult(
+    plan = Plan.of(options, arms=len(arms))
+    found = collect(arms, recorded, plan, scratch=scratch)
+    after = conditions.Clocks.read()
+    broken = too_little(
+        found[0].placements,
+        ort_name=PROVIDERS[request.provider].ort_name,
+        least=options.min_provider_share,
+    )
+    return BenchmarkSuite(
+        provider=request.provider,
+        status="failed" if broken else "measured",
+        reason=broken,
         conditions=conditions.describe(
-            intra_op_threads=threads,
+            settings=arms[0].settings,
             confidence=statistics.CONFIDENCE,
             load_average=load,
-            steal_percent=steal,
+            steal_percent=after.steal_percent_since(before),
+            others_percent=others_percent(found),
+            provider_options=arms[0].provider_options,
         ),
-        rows=tuple(rows),
+        rows=tuple(
+            row
+            for size in sizes_of(found)
+            for row in report(
+                windows_at(found, size, wanted=plan.processes),
+                provider=request.provider,
+                slo_p99_ms=options.slo_p99_ms,
+            )
+        ),
+        placements=found[0].placements,
     )
 
 
-def run_interleaved(
-    queries: Mapping[str, Query], *, batch_size: int, options: BenchmarkSpec, threads: int
-) -> Window:
-    """Warm up, then run rounds of one query of every variant, each round in a new random order.
-
-    Ends after `options.queries` rounds, or when the variants' time budget is used up.
-    """
-    for query in queries.values():
-        warm_up(query, most_s=WARMUP_SHARE * options.max_seconds)
-    names = list(queries)
-    orders = _orders(len(names), options.queries)
-    taken = np.zeros((len(names), options.queries), np.int64)
-    budget_ns = int(options.max_seconds * len(names) * NS_PER_S)
-    with _no_garbage_collection():
-        before = conditions.Clocks.read()
-        rounds = _run_rounds(list(queries.values()), orders, taken, budget_ns)
-        after = conditions.Clocks.read()
-    taken = taken[:, :rounds]
-    running_s = float(taken.sum()) / NS_PER_S
-    return Window(
-        batch_size=batch_size,
-        latencies={name: taken[index] for index, name in enumerate(names)},
-        noisy=conditions.is_noisy(before, after, running_s=running_s, threads=threads),
+def _describe_only(request: BenchmarkRequest, scratch: Path) -> BenchmarkSuite:
+    """The conditions of a suite in which nothing was measured."""
+    (arm, *_) = arms_of(request, scratch)
+    return BenchmarkSuite(
+        provider=request.provider,
+        conditions=conditions.describe(
+            settings=arm.settings,
+            confidence=statistics.CONFIDENCE,
+            load_average=conditions.load_average(),
+            steal_percent=None,
+        ),
+        rows=(),
     )
 
 
-def warm_up(query: Query, *, most_s: float, clock: Callable[[], int] = time.perf_counter_ns) -> int:
-    """Run until the median of the last five queries is within 1 % of the five before.
+def arms_of(request: BenchmarkRequest, scratch: Path) -> list[Arm]:
+    """An arm for each variant, under the settings that the spec asks for."""
+    if request.provider not in PROVIDERS:
+        raise RequestError(f"no provider {request.provider!r}; there are {', '.join(PROVIDERS)}")
+    given = {str(name): options for name, options in request.options.provider_options.items()}
+    return [
+        Arm(
+            label=label,
+            model=model,
+            provider=request.provider,
+            settings=SessionSettings(
+                intra_op_threads=request.options.intra_op_threads or allotted_cores()
+            ),
+            cache=scratch,
+            options=given.get(request.provider, {}),
+        )
+        for label, model in request.models.items()
+    ]
 
-    Returns how many were run; stops at a hundred or when `most_s` is over.
+
+def collect(arms: Sequence[Arm], recorded: Arrays, plan: Plan, *, scratch: Path) -> list[Windows]:
+    """Measure in one fresh process after the other until the plan is fulfilled or its time is over.
+
+    Processes that other load disturbed are made up for by further ones. The first also proves that
+    what is measured is sound.
     """
-    times: list[int] = []
-    start = clock()
-    while len(times) < WARMUP_MOST:
-        began = clock()
-        query()
-        times.append(clock() - began)
-        if clock() - start > most_s * NS_PER_S:
-            break
-        if len(times) >= 2 * WARMUP_WINDOW:
-            last = float(np.median(times[-WARMUP_WINDOW:]))
-            previous = float(np.median(times[-2 * WARMUP_WINDOW : -WARMUP_WINDOW]))
-            if abs(last - previous) <= WARMUP_TOLERANCE * previous:
-                break
-    return len(times)
-
-
-def report(window: Window, *, provider: str, options: BenchmarkSpec) -> Iterator[BenchmarkReport]:
-    """One row for each variant; the first is the baseline of all."""
-    baseline = next(iter(window.latencies))
-    for precision, latencies in window.latencies.items():
-        milliseconds: Array = latencies / NS_PER_MS
-        p50, p95, p99 = (statistics.estimate(milliseconds, p) for p in (50, 95, 99))
-        ratio, interval = (
-            (None, None)
-            if precision == baseline
-            else statistics.paired_ratio(latencies, window.latencies[baseline])
+    deadline = time.monotonic() + plan.budget_s
+    found: list[Windows] = []
+    while not found or (_wants_more(found, plan) and time.monotonic() < deadline):
+        left_s = max(deadline - time.monotonic(), 0.0)
+        work = partial(
+            run_process,
+            arms,
+            recorded,
+            plan,
+            most_s=left_s / max(plan.processes - len(found), 1),
+            seed=len(found),
+            scratch=None if found else scratch,
         )
-        yield BenchmarkReport(
-            precision=precision,
-            provider=provider,
-            batch_size=window.batch_size,
-            queries=len(latencies),
-            p50=p50,
-            p95=p95,
-            p99=p99,
-            throughput=window.batch_size * len(latencies) * NS_PER_S / float(latencies.sum()),
-            ratio=ratio,
-            ratio_interval=interval,
-            verdict=(
-                "baseline"
-                if precision == baseline
-                else statistics.verdict(interval, resolution=RESOLUTION)
-            ),
-            meets_slo=(
-                meets_slo(p99=p99, others=(p50, p95), slo_p99_ms=options.slo_p99_ms)
-                if window.batch_size == 1
-                else None
-            ),
-            noisy=window.noisy,
-        )
+        what = f"the measurement of {', '.join(arm.label for arm in arms)}"
+        found.append(in_process(work, returns=Windows, what=what))
+    return found
 
 
-def _run_rounds(
-    queries: Sequence[Query], orders: npt.NDArray[np.intp], taken: Nanoseconds, budget_ns: int
-) -> int:
-    """Fill `taken` round by round; how many rounds were completed."""
-    clock = time.perf_counter_ns
-    deadline = clock() + budget_ns
-    for number, order in enumerate(orders.tolist()):
-        for index in order:
-            query = queries[index]
-            began = clock()
-            query()
-            taken[index, number] = clock() - began
-        if clock() > deadline:
-            return number + 1
-    return len(orders)
+def _wants_more(found: Sequence[Windows], plan: Plan) -> bool:
+    quiet = sum(not process.noisy for process in found)
+    return len(found) < plan.processes or (
+        quiet < plan.processes and len(found) < plan.most_processes
+    )
 
 
-def _orders(variants: int, rounds: int) -> npt.NDArray[np.intp]:
-    """A random order of the variants for each round, the same in every run."""
-    random = np.random.default_rng(SEED)
-    return random.permuted(np.tile(np.arange(variants), (rounds, 1)), axis=1)
+def run_process(
+    arms: Sequence[Arm],
+    recorded: Arrays,
+    plan: Plan,
+    *,
+    most_s: float,
+    seed: int,
+    scratch: Path | None = None,
+) -> Windows:
+    """One process's part: open all arms, and measure them at every batch size.
 
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+    With a scratch folder it first proves that they are sound.
+    """
+    sessions = {arm.label: arm.open(record=scratch is not None) for arm in arms}
+    batch = BatchDimension.of(sessions[arms[0].label].inputs)
+    sizes = batch.sizes(plan.sizes)
+    placements: tuple[Placement, ...] = ()
+    windows: list[Window] = []
+    for size in sizes:
+        feeds = feeds_of(sessions, recorded, batch=batch, size=size)
+        if scratch is not None and not windows:
+            placements = prove(arms, sessions, feeds, scratch=scratch)
+        with pinned(arms):
+            windows.append(
+                run_interleaved(
+                    bind_all(sessions, feeds),
+                    batch_size=size,
+                    rounds=plan.rounds,
+                    most_s=most_s / len(sizes),
+                    threads=most_threads(arms),
+                    waits=waits(arms),
+                    seed=seed,
+                )
+            )
+    return Windows(windows=tuple(windows), placements=placements)

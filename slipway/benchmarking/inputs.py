@@ -45,6 +45,46 @@ def largest_case(golden: GoldenSet) -> Arrays:
     )
 
 
+def settle_dimensions(
+    inputs: Sequence[TensorInfo], sizes: Mapping[str, int]
+) -> tuple[TensorInfo, ...]:
+    """The inputs with sizes for their dynamic dimensions, so that data can be made up for them.
+
+    The batch needs none. Any other has a size that decides the latency and that nobody can guess.
+
+    Raises:
+        DataError: naming the input, its dimensions, and what to give.
+    """
+    batch = BatchDimension.of(inputs)
+    known = {size for tensor in inputs for size in tensor.shape if isinstance(size, str)}
+    for name in sizes:
+        if name not in known:
+            named = ", ".join(sorted(known)) or "none"
+            raise DataError(f"--dim {name}: no input has such a dimension; there are {named}")
+    settled = []
+    for tensor in inputs:
+        shape: list[int | str | None] = []
+        for axis, size in enumerate(tensor.shape):
+            if isinstance(size, str) and size in sizes:
+                shape.append(sizes[size])
+            elif isinstance(size, int) or (size == batch.name and (size is not None or axis == 0)):
+                shape.append(size)
+            else:
+                raise _unknown_size(tensor, size)
+        settled.append(tensor.model_copy(update={"shape": tuple(shape)}))
+    return tuple(settled)
+
+
+def _unknown_size(tensor: TensorInfo, size: str | None) -> DataError:
+    shape = ", ".join("?" if part is None else str(part) for part in tensor.shape)
+    way = "" if size is None else f", or its size with --dim {size}=128 or the like"
+    return DataError(
+        f"input {tensor.name} has shape [{shape}], and nothing says how large "
+        f"{size or 'its unnamed dimension'} is, on which the latency depends: give real inputs "
+        f"with --golden FILE.npz{way}"
+    )
+
+
 def make_feeds(
     inputs: Sequence[TensorInfo], recorded: Arrays, *, batch: BatchDimension, size: int
 ) -> Mapping[str, Array]:

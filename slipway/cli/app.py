@@ -3,7 +3,7 @@
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
 
-import gc
+from gc import set_threshold
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -35,7 +35,7 @@ def run() -> None:
     """Run the program."""
     # Collecting garbage while ten thousand modules' objects are made costs a tenth of the CPU time
     # of every command that imports Prefect or MLflow, and frees nothing.
-    gc.set_threshold(1_000_000, 20, 20)
+    set_threshold(1_000_000, 20, 20)
     app()
 
 
@@ -141,7 +141,7 @@ def parity(
 
 
 @app.command()
-def quantize(  # noqa: PLR0913, PLR0917 - the options of a command
+def quantize(
     model: Model,
     calibration: Annotated[Path, typer.Option(help="Inputs that the model will see.")],
     out: Out,
@@ -248,14 +248,24 @@ def benchmark(
         Path | None, typer.Option(help="Inputs to run; made up from the signature if absent.")
     ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Repeat for several.")] = None,
-    queries: Annotated[int, typer.Option(min=20, help="Queries per model and batch size.")] = 700,
+    queries: Annotated[
+        int | None,
+        typer.Option(min=20, help="Queries per model and batch size; for a p99 if absent."),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=50, help="Fresh processes to spread them over.")
+    ] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Intra-op threads.")] = None,
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZE of a dynamic dimension, where inputs are made up."),
+    ] = None,
     slo_p99_ms: Annotated[float | None, typer.Option("--slo-p99-ms", help="Wanted p99.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure latency of models side by side, with intervals, in one interleaved session."""
     with answering(as_json=as_json, working="measuring"):
-        from slipway.cli.benchmark_view import print_benchmark
+        from slipway.cli.benchmark_view import parse_dimensions, print_benchmark
         from slipway.specs import BenchmarkSpec
         from slipway.stages.bare import benchmark_files
 
@@ -263,14 +273,23 @@ def benchmark(
             models,
             golden=golden,
             provider=provider,
+            dimensions=parse_dimensions(dim or []),
             options=BenchmarkSpec(
                 batch_sizes=tuple(batch_size or [1]),
                 queries=queries,
+                processes=processes,
                 intra_op_threads=threads,
                 slo_p99_ms=slo_p99_ms,
             ),
         )
-        answer(result, as_json=as_json, words=lambda: print_benchmark(result))
+        answer(
+            result,
+            as_json=as_json,
+            words=lambda: print_benchmark(result),
+            passed=result.status != "failed",
+        )
+        if result.status == "missing environment":
+            raise typer.Exit(3)
 
 
 @app.command()
@@ -321,6 +340,33 @@ def doctor(as_json: Json = False) -> None:
         answer(report, as_json=as_json, words=words)
         if not report.passed:
             raise typer.Exit(3)
+
+
+store_app = typer.Typer(help="Look after the store of artifacts.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+
+@store_app.command()
+def gc(
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete; otherwise only say what would be.")
+    ] = False,
+    older_than_days: Annotated[float, typer.Option(help="Younger objects stay; at least 1.")] = 7.0,
+    as_json: Json = False,
+) -> None:
+    """Find what no registered version and no cached result refers to, and delete it if asked."""
+    with answering(as_json=as_json, working="looking"):
+        from slipway.stages.collecting import collect
+
+        report = collect(older_than_days=older_than_days, delete=delete)
+
+        def words() -> None:
+            verb = "deleted" if report.deleted else "would go with --delete:"
+            mib, dead_mib = (n / 2**20 for n in (report.size_bytes, report.unreferenced_bytes))
+            say(f"{report.store}: {report.objects} objects, {mib:.1f} MiB; {report.live} in use")
+            say(f"{verb} {len(report.unreferenced)} objects, {dead_mib:.1f} MiB")
+
+        answer(report, as_json=as_json, words=words)
 
 
 @app.command()

@@ -1,17 +1,35 @@
 """What `slipway benchmark` tells a person."""
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from slipway.cli.output import say
-from slipway.protocols import BenchmarkResult
-from slipway.reports import Estimate
+from slipway.cli.output import complain, say
+from slipway.errors import RequestError
+from slipway.reports import BenchmarkSuite, Estimate
 
 
-def print_benchmark(result: BenchmarkResult) -> None:
+def parse_dimensions(given: Sequence[str]) -> dict[str, int]:
+    """`NAME=SIZE` options as a mapping.
+
+    Raises:
+        RequestError: for one that is not of that form.
+    """
+    found = {}
+    for text in given:
+        name, _, size = text.partition("=")
+        if not name or not size.isdecimal() or int(size) < 1:
+            raise RequestError(f"--dim {text}: write NAME=SIZE, such as sequence=128")
+        found[name] = int(size)
+    return found
+
+
+def print_benchmark(result: BenchmarkSuite) -> None:
     """A line per model and batch size, then the conditions."""
+    if result.reason is not None:
+        complain(f"{result.provider}: {result.status}: {result.reason}")
     table = Table()
     for heading in (
         "model",
@@ -28,21 +46,36 @@ def print_benchmark(result: BenchmarkResult) -> None:
         ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
         if row.ratio_interval is not None:
             ratio += f" [{row.ratio_interval[0]:.3f}, {row.ratio_interval[1]:.3f}]"
+        elsewhere = "" if row.provider == result.provider else f" ({row.provider})"
         table.add_row(
-            row.precision,
+            row.precision + elsewhere,
             str(row.batch_size),
             *(_estimate(estimate) for estimate in (row.p50, row.p95, row.p99)),
             f"{row.throughput:.0f}",
             ratio,
-            row.verdict + (" (noisy)" if row.noisy else ""),
+            row.verdict + (" (unstable)" if row.noisy else ""),
         )
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120).print(table)
-    conditions = result.conditions
+    _print_conditions(result)
+
+
+def _print_conditions(result: BenchmarkSuite) -> None:
+    """What the numbers depend on, where nodes ran, and what disturbed the measurement."""
+    at = result.conditions
+    processes = max((row.processes for row in result.rows), default=0)
     say(
-        f"{conditions.cpu}, {conditions.intra_op_threads} threads, onnxruntime "
-        f"{conditions.onnxruntime}, load {conditions.load_average:.1f}; intervals at "
-        f"{conditions.confidence:.0%} confidence"
+        f"{at.cpu}, {at.intra_op_threads} threads, onnxruntime {at.onnxruntime}, load "
+        f"{at.load_average:.1f}; {processes} processes, intervals at {at.confidence:.0%} confidence"
     )
+    for placed in result.placements:
+        nodes = sum(sum(counts.values()) for counts in placed.operators.values())
+        copies = "" if not placed.copies else f", {placed.copies} copies between devices"
+        if placed.share < 1 or copies:
+            where = f"of {nodes} nodes on {result.provider}"
+            say(f"{placed.precision}: {placed.share:.0%} {where}{copies}")
+    if any(row.noisy for row in result.rows):
+        others = "" if at.others_percent is None else f" ({at.others_percent:.0f} % of the machine)"
+        say(f"unstable: other processes ran all the while{others}; the intervals allow for it")
 
 
 def _estimate(estimate: Estimate) -> str:

@@ -72,13 +72,15 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         UntrustedSource, UnreadableModel, ExportFailed, DataError: as the exporter says.
     """
     framework = request.source.known_framework
+    from slipway.exporters.opset_policy import export_by_policy
+
     try:
         exporter: Exporter = importlib.import_module(EXPORTERS[framework]).export
     except ModuleNotFoundError as error:
         raise EnvironmentMissing(
             f"{framework} export needs {error.name!r}: pip install 'slipway[{framework}]'"
         ) from error
-    return exporter(request, scratch)
+    return export_by_policy(exporter, request, scratch)
 
 
 def trace(request: TraceRequest, scratch: Path) -> TraceResult:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import onnx
 from onnx import version_converter
 
-from slipway.errors import ExportFailed, SpecError
+from slipway.errors import ExportFailed, SpecError, UnsupportedOperator
 from slipway.exporters.canonical import canonicalize
 from slipway.exporters.cleaning import clean_model
 from slipway.exporters.tensorflow_repairs import repair_leftovers
@@ -246,7 +246,7 @@ def _refuse_leftovers(model: onnx.ModelProto) -> None:
         }
     )
     if unknown:
-        raise ExportFailed(
+        raise UnsupportedOperator(
             f"tf2onnx has no ONNX for TensorFlow's {', '.join(unknown)}; replace the layers that "
             "use it, or leave them out of the exported model"
         )

@@ -1,6 +1,7 @@
 """torch.export's programs: made from modules, described, run as the source, written as ONNX."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ import onnx
 import torch
 from torch.utils import _pytree as pytree
 
-from slipway.errors import DataError, ExportFailed, SpecError
+from slipway.errors import DataError, ExportFailed, SpecError, UnsupportedOperator
 from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES, clean_model
-from slipway.exporters.torch_places import training_places
+from slipway.exporters.torch_places import place_of, training_places
 from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest
 from slipway.reports import TensorInfo
@@ -33,6 +34,8 @@ _DTYPES: Final[dict[torch.dtype, DType]] = {
     torch.uint8: "uint8",
     torch.bool: "bool",
 }
+_OPERATOR: Final = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
+_TRANSLATED: Final = re.compile(r"translating node %(\w+) ")
 # The exporter has its own lines about a torchvision that nobody asked for.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
@@ -259,9 +262,25 @@ def to_onnx(
             verbose=False,
         )
     except Exception as error:
-        raise ExportFailed(
-            f"torch.onnx does not export the program: {first_lines(error.__cause__ or error)}"
-        ) from error
+        raise _refusal(program, error, request.opset) from error
     if exported is None:
         raise ExportFailed("torch.onnx gave no program")
     return exported
+
+
+def _refusal(program: Program, error: BaseException, opset: int) -> ExportFailed:
+    """What torch.onnx refused: an operator, with its place in the model, or anything else."""
+    node = _TRANSLATED.search(str(error))
+    while error.__cause__ is not None:
+        error = error.__cause__
+    operator = _OPERATOR.search(str(error))
+    if operator is None:
+        return ExportFailed(f"torch.onnx does not export the program: {first_lines(error)}")
+    # The exporter translates a program of fewer operators, which are called otherwise.
+    nodes = program.program.run_decompositions().graph.nodes
+    places = [f" ({place_of(other)})" for other in nodes if node and other.name == node[1]]
+    return UnsupportedOperator(
+        f"unsupported operator {operator[1]}{''.join(places)}: torch.onnx has no ONNX for it at "
+        f"opset {opset}; write it with operators that ONNX has, or leave it out of the exported "
+        "model"
+    )

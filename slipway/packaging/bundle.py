@@ -228,8 +228,8 @@ def _write_default(root: Path, content: BundleContent, variants: _Variants) -> N
 
 def _providers(names: Iterable[str]) -> tuple[str, ...]:
     """Names for onnxruntime: the accelerators before the CPU that all falls back to."""
-    chosen = [PROVIDERS[name] for name in names if name in PROVIDERS and name != "cpu"]
-    return (*chosen, PROVIDERS["cpu"])
+    chosen = [PROVIDERS[name].ort_name for name in names if name in PROVIDERS and name != "cpu"]
+    return (*chosen, PROVIDERS["cpu"].ort_name)
 
 
 def _first_row(content: BundleContent, tensors: Sequence[TensorInfo]) -> Arrays:

@@ -79,7 +79,6 @@ class Candidates:
     judge: Judge
     samples: Samples
     work: Path
-    progress: Callable[[str], None] = lambda _: None
     attempts: list[Attempt] = field(default_factory=list)
     model: Path | None = None
     """The last one made."""

@@ -31,9 +31,8 @@ from slipway.precisions.thresholds import (
     percentile_of_counts,
     percentile_of_tails,
 )
-from slipway.providers.sessions import Optimization
 from slipway.samples.arrays import Samples
-from slipway.specs import CalibrationMethod
+from slipway.specs import CalibrationMethod, Optimization
 
 Progress = Callable[[int, int], None]
 """Told how many samples are done, of how many."""

@@ -8,11 +8,12 @@ from typing import Final
 import onnx
 
 from slipway.errors import DataError
-from slipway.providers.sessions import Optimization, Session
+from slipway.providers.sessions import Session
 from slipway.providers.signature import model_inputs
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array, Samples
 from slipway.samples.fitting import check_shapes, fit_inputs
+from slipway.specs import Optimization
 
 Interval = tuple[int, int]
 """Samples from the first to before the second."""

@@ -22,9 +22,8 @@ from slipway.precisions.ranges import Range
 from slipway.precisions.statistics import Extremes, Kind
 from slipway.precisions.tails import Tails
 from slipway.precisions.thresholds import cut_of
-from slipway.providers.sessions import Optimization
 from slipway.samples.arrays import Array, Samples, load_npz, save_npz
-from slipway.specs import CalibrationMethod
+from slipway.specs import CalibrationMethod, Optimization
 
 VERSION: Final = 1
 # Outermost values kept beside a histogram: among so few, a sample of a fifth would be a lottery.

@@ -1,14 +1,36 @@
 """Execution providers: one file and one line of the table each.
 
-`sessions.open_session` makes an onnxruntime session for a provider; `signature` reads what a model
-takes and gives. onnxruntime is imported inside the functions that need it.
+`provider` says what is known of one, `sessions.Session` is a loaded model on one,
+`signature` reads what a model takes and gives, and `runtime` says which onnxruntime is installed.
+onnxruntime itself is imported inside the functions that need it.
 """
 
 import os
 from typing import Final
 
-PROVIDERS: Final[dict[str, str]] = {
-    "cpu": "CPUExecutionProvider",
+from slipway.providers.coreml import COREML
+from slipway.providers.cpu import CPU
+from slipway.providers.cuda import CUDA
+from slipway.providers.directml import DIRECTML
+from slipway.providers.migraphx import MIGRAPHX
+from slipway.providers.openvino import OPENVINO
+from slipway.providers.provider import Provider
+from slipway.providers.qnn import QNN
+from slipway.providers.rocm import ROCM
+from slipway.providers.tensorrt import TENSORRT
+from slipway.providers.xnnpack import XNNPACK
+
+PROVIDERS: Final[dict[str, Provider]] = {
+    "cpu": CPU,
+    "openvino": OPENVINO,
+    "cuda": CUDA,
+    "tensorrt": TENSORRT,
+    "migraphx": MIGRAPHX,
+    "rocm": ROCM,
+    "directml": DIRECTML,
+    "coreml": COREML,
+    "xnnpack": XNNPACK,
+    "qnn": QNN,
 }
 
 

@@ -69,6 +69,11 @@ class MemoryRegistry:
         with _LOCK:
             return self._view(check_name(name)).all()
 
+    def names(self) -> tuple[str, ...]:
+        """All names with a version, in order."""
+        with _LOCK:
+            return tuple(sorted(name for name, model in self._models.items() if model.versions))
+
     def _view(self, name: str) -> RegistryView:
         model = self._models.get(name, _Model())
         return RegistryView(name, model.versions, model.aliases)

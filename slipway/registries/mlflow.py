@@ -68,6 +68,20 @@ class MlflowRegistry:
         """All versions that carry a bundle's digest, oldest first."""
         return self._view(check_name(name)).all()
 
+    def names(self) -> tuple[str, ...]:
+        """All registered models, in order; those that no release made have no versions here."""
+        if self._database is not None and not self._database.exists():
+            return ()
+        found: list[str] = []
+        token: str | None = None
+        with translated(f"listing {self.uri}"):
+            while True:
+                page = self._client.search_registered_models(page_token=token)
+                found.extend(model.name for model in page)
+                token = page.token
+                if not token:
+                    return tuple(sorted(found))
+
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version; where it points there already, nothing is written."""
         for last in (False, True):

@@ -2,14 +2,15 @@
 
 Every default is stated here and nowhere else. No work is done on models here.
 
-`release` is the whole; `sources` (with `addresses`), `precisions` and `judging` are its parts;
-`words` are those that reports use too; `loading` reads a spec's file, `mistakes` explains a wrong
-one. Import from here.
+`release` is the whole; `sources` (with `addresses`), `precisions`, `judging` and `measuring` are
+its parts; `words` are those that reports use too; `loading` reads a spec's file, `mistakes`
+explains a wrong one. Import from here.
 """
 
 from slipway.specs.addresses import REGISTRY_SCHEMES, file_name, local_path, scheme_of
 from slipway.specs.judging import BudgetSpec, ParitySpec, Tolerance, is_close_or_better
 from slipway.specs.loading import PATH_FIELDS, load_spec, resolve_paths
+from slipway.specs.measuring import BenchmarkSpec
 from slipway.specs.precisions import (
     Fp16Spec,
     Fp32Spec,
@@ -18,7 +19,7 @@ from slipway.specs.precisions import (
     PrecisionSpec,
     PrecisionsSpec,
 )
-from slipway.specs.release import BenchmarkSpec, RegisterSpec, ReleaseSpec
+from slipway.specs.release import RegisterSpec, ReleaseSpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
 from slipway.specs.words import (
     FRAMEWORKS,
@@ -29,11 +30,16 @@ from slipway.specs.words import (
     Alias,
     CalibrationMethod,
     DType,
+    ExecutionMode,
     Framework,
     Metric,
     Name,
     Opset,
+    Optimization,
+    OptionValue,
     Precision,
+    ProviderName,
+    Scenario,
     Target,
 )
 
@@ -51,6 +57,7 @@ __all__ = [
     "CalibrationMethod",
     "DType",
     "DataSpec",
+    "ExecutionMode",
     "Fp16Spec",
     "Fp32Spec",
     "Framework",
@@ -59,12 +66,16 @@ __all__ = [
     "Metric",
     "Name",
     "Opset",
+    "Optimization",
+    "OptionValue",
     "ParitySpec",
     "Precision",
     "PrecisionSpec",
     "PrecisionsSpec",
+    "ProviderName",
     "RegisterSpec",
     "ReleaseSpec",
+    "Scenario",
     "SourceSpec",
     "Target",
     "TensorSpec",

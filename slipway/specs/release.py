@@ -1,48 +1,18 @@
 """One release: the spec that the other files here hold the parts of."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from slipway.artifacts import Value
 from slipway.errors import SpecError
 from slipway.specs.judging import BudgetSpec, ParitySpec
+from slipway.specs.measuring import BenchmarkSpec
 from slipway.specs.mistakes import explain
 from slipway.specs.precisions import PrecisionsSpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
-from slipway.specs.words import Alias, Metric, Name, Opset
-
-
-class BenchmarkSpec(Value):
-    """Where and how variants are measured."""
-
-    providers: tuple[Literal["cpu"], ...] = Field(
-        default=("cpu",), description="Execution providers to measure on."
-    )
-    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(1,), min_length=1, description="Batch sizes to measure."
-    )
-    intra_op_threads: int | None = Field(
-        default=None, ge=1, description="Threads inside an operator; all allotted cores if empty."
-    )
-    queries: int = Field(
-        default=700,
-        ge=20,
-        description="Queries per variant and batch size. A p99 needs 662; with fewer it is "
-        "reported as not estimable.",
-    )
-    max_seconds: float = Field(
-        default=20.0,
-        gt=0,
-        description="Time budget per variant and batch size; fewer queries run if it ends first.",
-    )
-    slo_p99_ms: float | None = Field(
-        default=None, gt=0, description="The p99 latency at batch size 1 that serving needs."
-    )
-    fresh: bool = Field(
-        default=False, description="Measure again even where nothing changed on this machine."
-    )
+from slipway.specs.words import MAX_OPSET, Alias, Metric, Name, Opset
 
 
 class RegisterSpec(Value):
@@ -76,6 +46,12 @@ class ReleaseSpec(Value):
         description="ONNX opset of the exported model; a source that is ONNX keeps its own unless "
         "one is given.",
     )
+    max_opset: Opset | None = Field(
+        default=None,
+        description="How far the export may go when an operator needs a later opset than `opset`; "
+        "which one was taken is reported. If empty: as far as onnxruntime runs when no `opset` is "
+        "given, and no further than one that is.",
+    )
     data: DataSpec = Field(default_factory=DataSpec, description="Golden and labelled data.")
     metric: Metric | None = Field(
         default=None, description="The task metric, computed on the evaluation data."
@@ -97,6 +73,13 @@ class ReleaseSpec(Value):
     register_as: RegisterSpec | None = Field(
         default=None, alias="register", description="Where to register the release, if at all."
     )
+
+    @property
+    def highest_opset(self) -> int:
+        """How far an export may go: see `max_opset`."""
+        if self.max_opset is not None:
+            return max(self.opset, self.max_opset)
+        return self.opset if "opset" in self.model_fields_set else MAX_OPSET
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

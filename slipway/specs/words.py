@@ -24,6 +24,23 @@ DType = Literal[
     "float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool", "string"
 ]
 
+ProviderName = Literal[
+    "cpu",
+    "openvino",
+    "cuda",
+    "tensorrt",
+    "migraphx",
+    "rocm",
+    "directml",
+    "coreml",
+    "xnnpack",
+    "qnn",
+]
+Scenario = Literal["single-stream", "offline", "server"]
+Optimization = Literal["none", "basic", "extended", "all"]
+ExecutionMode = Literal["sequential", "parallel"]
+OptionValue = bool | int | float | str
+
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})

@@ -1,7 +1,7 @@
 """The same work on bare files, for the command line: no store, no cache, no orchestrator."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,6 @@ from slipway.errors import PrecisionFailed, RequestError, SourceNotFound
 from slipway.isolation.runner import Limits, run_isolated
 from slipway.protocols import (
     AnyPrecisionSpec,
-    BenchmarkResult,
     CheckRequest,
     ConvertRequest,
     ConvertResult,
@@ -21,7 +20,7 @@ from slipway.protocols import (
     ParityRequest,
     SelftestRequest,
 )
-from slipway.reports import CheckReport, ParityReport, SelftestReport
+from slipway.reports import BenchmarkSuite, CheckReport, ParityReport, SelftestReport
 from slipway.settings import Settings
 from slipway.specs import BenchmarkSpec, Precision, Tolerance
 from slipway.stages.delivery import deliver_model
@@ -102,9 +101,17 @@ def convert_file(
 
 
 def benchmark_files(
-    models: Sequence[Path], *, golden: Path | None, provider: str, options: BenchmarkSpec
-) -> BenchmarkResult:
-    """Measure model files against the first, interleaved, isolated."""
+    models: Sequence[Path],
+    *,
+    golden: Path | None,
+    provider: str,
+    options: BenchmarkSpec,
+    dimensions: Mapping[str, int] | None = None,
+) -> BenchmarkSuite:
+    """Measure model files against the first, interleaved, isolated.
+
+    `dimensions` are sizes of named dimensions, where inputs are made up.
+    """
     labels = _labels(models)
     with scratch_folder() as scratch:
         return run_child(
@@ -114,10 +121,11 @@ def benchmark_files(
                     label: existing(model) for label, model in zip(labels, models, strict=True)
                 },
                 golden=existing(golden) if golden else None,
+                dimensions=dict(dimensions or {}),
                 provider=provider,
-                options=options,
+                options=options.model_copy(update={"providers": (provider,)}),
             ),
-            returns=BenchmarkResult,
+            returns=BenchmarkSuite,
             scratch=scratch,
             what=f"the benchmark of {', '.join(labels)}",
             reads=[*(model.parent for model in models), *([golden] if golden else [])],

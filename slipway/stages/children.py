@@ -6,13 +6,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from slipway.benchmarking.harness import measure
+from slipway.benchmarking.inputs import settle_dimensions
+from slipway.benchmarking.processes import in_process
 from slipway.errors import CheckFailed, IntegrityError, RequestError
 from slipway.exporters.recording import golden_cases, record_golden
 from slipway.packaging.selftest import selftest_bundle
 from slipway.precisions.gating import choose_samples
 from slipway.protocols import (
     BenchmarkRequest,
-    BenchmarkResult,
     CheckRequest,
     FilesBenchmarkRequest,
     ParityRequest,
@@ -22,7 +23,7 @@ from slipway.protocols import (
 )
 from slipway.providers.sessions import Session
 from slipway.providers.signature import read_graph
-from slipway.reports import CheckReport, Evidence, ParityReport, SelftestReport
+from slipway.reports import BenchmarkSuite, CheckReport, Evidence, ParityReport, SelftestReport
 from slipway.samples.arrays import load_samples
 from slipway.samples.fitting import fit_inputs
 from slipway.samples.golden import GoldenCase, GoldenSet
@@ -91,8 +92,17 @@ def selftest(request: SelftestRequest, scratch: Path) -> SelftestReport:  # noqa
     return selftest_bundle(request.bundle, replay)
 
 
-def benchmark_files(request: FilesBenchmarkRequest, scratch: Path) -> BenchmarkResult:
+def benchmark_files(request: FilesBenchmarkRequest, scratch: Path) -> BenchmarkSuite:
     """Measure bare files against the first; inputs are made up unless a golden set is given."""
+    # In a process of its own, since those that measure must start without any onnxruntime.
+    prepared = in_process(
+        lambda: _prepare(request, scratch), returns=BenchmarkRequest, what="opening the models"
+    )
+    return measure(prepared, scratch)
+
+
+def _prepare(request: FilesBenchmarkRequest, scratch: Path) -> BenchmarkRequest:
+    """Check the models and record the inputs that they are measured with."""
     sessions = {label: _open(model) for label, model in request.models.items()}
     first = next(iter(sessions.values()))
     names = {tensor.name for tensor in first.inputs}
@@ -102,14 +112,12 @@ def benchmark_files(request: FilesBenchmarkRequest, scratch: Path) -> BenchmarkR
     if request.golden is not None:
         golden = load_golden(request.golden, sorted(names))
     else:
-        golden = record_golden(golden_cases(first.inputs, None, seed=0), first.run)
+        known = settle_dimensions(first.inputs, request.dimensions)
+        golden = record_golden(golden_cases(known, None, seed=0), first.run)
     path = scratch / "golden.npz"
     golden.save(path)
-    return measure(
-        BenchmarkRequest(
-            models=request.models, golden=path, provider=request.provider, options=request.options
-        ),
-        scratch,
+    return BenchmarkRequest(
+        models=request.models, golden=path, provider=request.provider, options=request.options
     )
 
 

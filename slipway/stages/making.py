@@ -240,6 +240,7 @@ def export_request(
         inputs=spec.inputs,
         outputs=spec.outputs,
         opset=spec.opset,
+        max_opset=spec.highest_opset,
         keep_opset="opset" not in spec.model_fields_set,
         golden_inputs=work.fetch_if(golden, "golden-inputs"),
         sample_data=work.fetch_if(sample_data, "sample-data"),

@@ -1,15 +1,22 @@
 """What was made is held to what was asked: check, parity, metric, latency."""
 
+import os
 import platform
 from collections.abc import Mapping
+from typing import Final
 
 from slipway.artifacts import ArtifactRef
 from slipway.benchmarking.conditions import CPUINFO, cpu_model
-from slipway.protocols import BenchmarkRequest, BenchmarkResult, ValidateRequest
+from slipway.benchmarking.placement import allotted
+from slipway.protocols import BenchmarkRequest, ValidateRequest
 from slipway.providers import allotted_cores
+from slipway.providers.runtime import device_fingerprint
 from slipway.reports import BenchmarkSuite, ValidationReport
 from slipway.specs import Precision, ReleaseSpec
 from slipway.stages.workspace import Workspace
+
+THREAD_VARIABLES: Final = frozenset({"OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"})
+"""What the environment passes on to a child that decides where and how widely it runs."""
 
 
 def validate_model(
@@ -57,9 +64,9 @@ def benchmark_models(
     models: Mapping[Precision, ArtifactRef],
     golden: ArtifactRef,
 ) -> BenchmarkSuite:
-    """Measure variants on one provider, interleaved, in a child process."""
+    """Measure variants on one provider, interleaved, in processes of their own."""
     with Workspace() as work:
-        result = work.run(
+        return work.run(
             "slipway.benchmarking.harness:measure",
             BenchmarkRequest(
                 models={
@@ -69,15 +76,28 @@ def benchmark_models(
                 provider=provider,
                 options=spec.benchmark,
             ),
-            returns=BenchmarkResult,
+            returns=BenchmarkSuite,
             what=f"the benchmark on {provider}",
-            fresh=True,
         )
-    return BenchmarkSuite(provider=provider, conditions=result.conditions, rows=result.rows)
+
+
+def benchmark_fingerprint() -> dict[str, object]:
+    """What a latency cannot be taken elsewhere from: a cached one is reused here alone.
+
+    The host, its cores and kernel, the versions of every runtime and device driver, and the
+    threads that the environment allows.
+    """
+    threads = {name: os.environ[name] for name in sorted(THREAD_VARIABLES) if name in os.environ}
+    return {
+        **host_fingerprint(),
+        "affinity": list(allotted()),
+        "devices": device_fingerprint(),
+        "threads": threads,
+    }
 
 
 def host_fingerprint() -> dict[str, str | int]:
-    """What a latency cannot be taken elsewhere from: a cached one is reused on this host alone."""
+    """The machine that something ran on."""
     return {
         "host": platform.node(),
         "cpu": cpu_model(CPUINFO),

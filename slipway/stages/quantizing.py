@@ -19,7 +19,6 @@ from slipway.precisions.relay import relay
 from slipway.protocols import (
     AnyPrecisionSpec,
     BenchmarkRequest,
-    BenchmarkResult,
     ConvertRequest,
     ConvertResult,
     RecordRequest,
@@ -28,6 +27,7 @@ from slipway.protocols import (
 )
 from slipway.reports import (
     BenchmarkReport,
+    BenchmarkSuite,
     ConversionReport,
     Frontier,
     FrontierPoint,
@@ -52,7 +52,7 @@ Result = TypeVar("Result", bound=Value)
 
 QUANTIZED: Final[tuple[Precision, ...]] = ("int8-static", "int8-dynamic")
 # Enough to tell variants apart by their paired ratios; the command is not a benchmark.
-BENCHMARK: Final = BenchmarkSpec(queries=200, max_seconds=5.0)
+BENCHMARK: Final = BenchmarkSpec(queries=200, processes=3, max_seconds=5.0)
 
 
 class Goal(Value):
@@ -173,7 +173,7 @@ class _Ladder:
                 golden=self._golden,
                 options=BENCHMARK,
             ),
-            BenchmarkResult,
+            BenchmarkSuite,
             "the benchmark",
         )
         self._rows = result.rows

@@ -3,7 +3,7 @@
 The rules of a release are here and nowhere else; no model is touched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from slipway.artifacts import ArtifactRef
 from slipway.benchmarking.frontier import beaten_statics, build_frontier
@@ -45,10 +45,13 @@ def gather_evidence(
         _variant(precision, options, converted.get(precision), validated.get(precision), suites)
         for precision, options in spec.precisions.asked().items()
     )
-    failures = tuple(
-        f"required variant {variant.precision} {variant.status}: {variant.reason}"
-        for variant in variants
-        if variant.required and variant.status != "passed"
+    failures = (
+        *(
+            f"required variant {variant.precision} {variant.status}: {variant.reason}"
+            for variant in variants
+            if variant.required and variant.status != "passed"
+        ),
+        *_benchmark_failures(spec, suites),
     )
     passed = {variant.precision for variant in variants if variant.status == "passed"}
     frontiers = {
@@ -69,10 +72,23 @@ def gather_evidence(
                 slo_p99_ms=spec.benchmark.slo_p99_ms,
             )
             for suite in suites
+            if suite.status != "missing environment"
         },
         passed=not failures,
         failures=failures,
     )
+
+
+def _benchmark_failures(spec: ReleaseSpec, suites: Sequence[BenchmarkSuite]) -> Iterator[str]:
+    """Benchmarks that did not run where they were asked to, as far as the spec's policy goes.
+
+    A provider that is not there has a share of nothing: only a policy of 0 lets it pass.
+    """
+    for suite in suites:
+        if suite.status == "failed" or (
+            suite.status == "missing environment" and spec.benchmark.min_provider_share > 0
+        ):
+            yield f"benchmark on {suite.provider}: {suite.status}: {suite.reason}"
 
 
 def _variant(

@@ -25,14 +25,21 @@ def _memory(uri: str) -> Store:
     return MemoryStore(uri.removeprefix("memory://"))
 
 
+def _s3(uri: str) -> Store:
+    from slipway.stores.s3 import S3Store
+
+    return S3Store(uri)
+
+
 STORES: Final[dict[str, Callable[[str], Store]]] = {
     "file": _local,
     "memory": _memory,
+    "s3": _s3,
 }
 
 
 def open_store(uri: str) -> Store:
-    """The store at an address: a folder, `file://FOLDER` or `memory://NAME`.
+    """The store at an address: a folder, `file://FOLDER`, `s3://BUCKET/PREFIX`, `memory://NAME`.
 
     Nothing is created or touched before the first write.
 

@@ -22,6 +22,7 @@ from slipway.errors import (
     StoreUnavailable,
     os_failure,
 )
+from slipway.protocols import StoredObject
 from slipway.stores.copying import copy_hashed, sync_folder, write_synced
 
 STALE_TEMPORARY_S: Final = 86_400.0
@@ -110,11 +111,21 @@ class LocalStore:
         """Whether the object's file is there."""
         return self._path(digest).is_file()
 
-    def digests(self) -> Iterator[str]:
-        """All digests, from the files' names."""
+    def listing(self) -> Iterator[StoredObject]:
+        """All objects, from the files' names and times."""
         for path in (self.root / "sha256").glob("??/*"):
             if re.fullmatch(r"[0-9a-f]{64}", path.name) and path.is_file():
-                yield f"sha256:{path.name}"
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    about = path.stat()
+                    yield StoredObject(
+                        digest=f"sha256:{path.name}",
+                        size_bytes=about.st_size,
+                        modified_s=about.st_mtime,
+                    )
+
+    def digests(self) -> Iterator[str]:
+        """All digests, from the files' names."""
+        return (stored.digest for stored in self.listing())
 
     def delete(self, digest: str) -> None:
         """Remove the object's file."""
@@ -125,6 +136,10 @@ class LocalStore:
                 error, f"deleting {digest} in {self.root}", transient=StoreUnavailable
             ) from error
 
+    def sweep(self, before: float) -> int:
+        """Remove temporary files that were last written before a time."""
+        return _sweep(self.root / "tmp", before)
+
     def _path(self, digest: str) -> Path:
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
             raise RequestError(f"{digest!r} is not a digest; expected sha256: and 64 digits")
@@ -132,11 +147,20 @@ class LocalStore:
         return self.root / "sha256" / name[:2] / name
 
     def _holds(self, digest: str, size: int) -> bool:
-        """Whether the object is there at its full size; a truncated one is written again."""
+        """Whether the object is there at its full size; a truncated one is written again.
+
+        It counts as new then: whoever found it is about to refer to it.
+        """
+        path = self._path(digest)
         try:
-            return self._path(digest).stat().st_size == size
-        except OSError:
+            if path.stat().st_size != size:
+                return False
+            os.utime(path)
+        except FileNotFoundError:
             return False
+        except OSError:  # a store that may only be read from
+            return path.is_file()
+        return True
 
     @contextlib.contextmanager
     def _writing(self, what: str) -> Iterator[Path]:
@@ -145,7 +169,7 @@ class LocalStore:
         temporary = folder / secrets.token_hex(16)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _sweep(folder)
+            _sweep(folder, time.time() - STALE_TEMPORARY_S)
             yield temporary
         except OSError as error:
             raise os_failure(
@@ -195,9 +219,12 @@ class LocalStore:
         )
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed writers left."""
-    for path in folder.iterdir():
+def _sweep(folder: Path, before: float) -> int:
+    """Remove what killed writers left; how many files they were."""
+    swept = 0
+    for path in folder.iterdir() if folder.is_dir() else ():
         with contextlib.suppress(OSError):  # another process sweeps the same
-            if time.time() - path.stat().st_mtime > STALE_TEMPORARY_S:
+            if path.stat().st_mtime < before:
                 path.unlink()
+                swept += 1
+    return swept

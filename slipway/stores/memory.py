@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,10 @@ from slipway.errors import (
     StoreUnavailable,
     os_failure,
 )
+from slipway.protocols import StoredObject
 
 _LOCK = threading.Lock()
-_SHARED: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
+_SHARED: defaultdict[str, tuple[dict[str, bytes], dict[str, float]]] = defaultdict(lambda: ({}, {}))
 
 
 class MemoryStore:
@@ -30,7 +32,7 @@ class MemoryStore:
     def __init__(self, name: str = "") -> None:
         self.uri = f"memory://{name}"
         with _LOCK:
-            self._bytes: dict[str, bytes] = _SHARED[name] if name else {}
+            self._bytes, self._times = _SHARED[name] if name else ({}, {})
 
     def put_file(self, path: Path, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
         """Read the file into memory."""
@@ -47,6 +49,7 @@ class MemoryStore:
         digest = digest_bytes(data)
         with _LOCK:
             self._bytes.setdefault(digest, bytes(data))
+            self._times[digest] = time.time()
         return ArtifactRef(
             uri=f"{self.uri}/{digest}",
             digest=digest,
@@ -85,12 +88,28 @@ class MemoryStore:
         """Whether the bytes are there."""
         return digest in self._bytes
 
+    def listing(self) -> Iterator[StoredObject]:
+        """All objects at the time of the call."""
+        with _LOCK:
+            return iter(
+                [
+                    StoredObject(
+                        digest=digest, size_bytes=len(data), modified_s=self._times[digest]
+                    )
+                    for digest, data in self._bytes.items()
+                ]
+            )
+
     def digests(self) -> Iterator[str]:
         """All digests at the time of the call."""
-        with _LOCK:
-            return iter(tuple(self._bytes))
+        return (stored.digest for stored in self.listing())
 
     def delete(self, digest: str) -> None:
         """Forget the bytes."""
         with _LOCK:
             self._bytes.pop(digest, None)
+            self._times.pop(digest, None)
+
+    def sweep(self, before: float) -> int:  # noqa: ARG002 - as the protocol says
+        """Nothing: who writes here ends with the process."""
+        return 0

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from slipway.errors import (
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _CONNECT_S: Final = 10
 _READ_S: Final = 60
+_CONNECTIONS: Final = 16  # uploads, downloads and questions at once
 _ATTEMPTS: Final = 4  # with growing pauses: boto3's own default gives up after 0.6 s
 _SERVER_ERROR: Final = 500
 
@@ -41,34 +43,56 @@ _MAY_PASS: Final = frozenset(
 def open_client(settings: Settings) -> Any:  # noqa: ANN401 - boto3 makes the type at run time
     """A client for the server that the settings and the AWS_* environment name.
 
+    One client serves all threads of a process for as long as these stay the same, since making
+    one costs a quarter of a CPU second.
+
     Raises:
         EnvironmentMissing: when boto3 is not installed, or the AWS profile does not exist.
         RequestError: when the endpoint is no address.
     """
+    named = (settings.s3_endpoint_url, *map(os.environ.get, _ENDPOINTS))
+    endpoint = next((address for address in named if address), None)
+    region = settings.s3_region or os.environ.get("AWS_REGION")
+    with _configured(endpoint):
+        return _make_client(endpoint, region, _configuration())
+
+
+@contextmanager
+def _configured(endpoint: str | None) -> Iterator[None]:
     try:
-        import boto3
-        from botocore.config import Config
+        import boto3  # noqa: F401 - whether it is there
     except ImportError as error:
         raise EnvironmentMissing(
             "s3:// addresses need 'boto3': pip install 'slipway[s3]'"
         ) from error
-    named = (settings.s3_endpoint_url, *map(os.environ.get, _ENDPOINTS))
-    endpoint = next((address for address in named if address), None)
-    region = settings.s3_region or os.environ.get("AWS_REGION")
     with translated(f"opening S3 at {endpoint or 'Amazon'}"):
-        session = boto3.session.Session(region_name=region)
-        return session.client(
-            "s3",
-            endpoint_url=endpoint,
-            # Requests are signed for a region, and other servers than Amazon's ask for none.
-            region_name=session.region_name or ("us-east-1" if endpoint else None),
-            config=Config(
-                connect_timeout=_CONNECT_S,
-                read_timeout=_READ_S,
-                retries={"mode": "standard", "max_attempts": _ATTEMPTS},
-                s3={"addressing_style": "path" if endpoint else "auto"},
-            ),
-        )
+        yield
+
+
+def _configuration() -> tuple[tuple[str, str], ...]:
+    """What boto3 reads of the environment."""
+    return tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+
+
+@lru_cache(maxsize=8)
+def _make_client(endpoint: str | None, region: str | None, _: tuple[tuple[str, str], ...]) -> Any:  # noqa: ANN401 - as above
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.session.Session(region_name=region)
+    return session.client(
+        "s3",
+        endpoint_url=endpoint,
+        # Requests are signed for a region, and other servers than Amazon's ask for none.
+        region_name=session.region_name or ("us-east-1" if endpoint else None),
+        config=Config(
+            connect_timeout=_CONNECT_S,
+            read_timeout=_READ_S,
+            max_pool_connections=_CONNECTIONS,
+            retries={"mode": "standard", "max_attempts": _ATTEMPTS},
+            s3={"addressing_style": "path" if endpoint else "auto"},
+        ),
+    )
 
 
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -106,12 +130,14 @@ def _explain_answer(doing: str, error: "ClientError") -> SlipwayError:
         return RequestError(
             f"{text}; correct AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN"
         )
+    if code == "RequestTimeTooSkewed":
+        return EnvironmentMissing(f"{text}; set this machine's clock, or the server's")
     if code in _MAY_PASS or status >= _SERVER_ERROR:
         return StoreUnavailable(text)
     if code in {"AccessDenied", "403"}:
         return RequestError(
-            f"{text}; these credentials may not read it, or it does not exist and they may not "
-            "list the bucket"
+            f"{text}; these credentials may not do that, or there is nothing and they may not list "
+            "the bucket"
         )
     return RequestError(text)
 

@@ -41,6 +41,14 @@ class RegistryContract:
             update={"created": False}
         )
 
+    def test_names_are_those_of_what_was_registered(
+        self, registry: Registry, registration: Registration
+    ) -> None:
+        assert registry.names() == ()
+        registry.register(registration)
+        registry.register(registration.model_copy(update={"name": "another"}))
+        assert registry.names() == ("another", "table")
+
     def test_registering_again_finds_the_version(
         self, registry: Registry, registration: Registration
     ) -> None:

@@ -1,6 +1,7 @@
 """What every store must do. A store's test inherits this and says how to make and damage one."""
 
 import threading
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -98,6 +99,14 @@ class StoreContract:
         assert sorted(store.digests()) == sorted(ref.digest for ref in refs)
         assert all(store.contains(ref.digest) for ref in refs)
         assert not store.contains(ABSENT)
+
+    def test_the_listing_tells_sizes_and_ages(self, store: Store) -> None:
+        before = time.time()
+        ref = store.put_bytes(b"data", media_type="x")
+        (stored,) = store.listing()
+        assert (stored.digest, stored.size_bytes) == (ref.digest, 4)
+        # A service's clock may show whole seconds.
+        assert before - 2 < stored.modified_s < time.time() + 2
 
     def test_an_empty_store_has_no_digests(self, store: Store) -> None:
         assert list(store.digests()) == []

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,8 @@ def test_a_killed_writers_leavings_are_swept_after_a_day(tmp_path: Path) -> None
     store.put_bytes(b"two", media_type="x")
     assert not old.exists()
     assert young.exists()
+    assert store.sweep(time.time() + 60) == 1
+    assert not young.exists()
 
 
 def test_a_damaged_object_is_kept_aside_for_inspection(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ DEFAULTS = {
     "budget.metric_drop": 0.01,
     "benchmark.providers": ("cpu",),
     "benchmark.batch_sizes": (1,),
-    "benchmark.queries": 700,
+    "benchmark.queries": None,
     "benchmark.fresh": False,
     "source.trusted": False,
     "assets": (),

@@ -9,18 +9,36 @@ import numpy as np
 import onnx
 import pytest
 
-from slipway.benchmarking import harness
-from slipway.benchmarking.harness import measure, run_interleaved, warm_up
-from slipway.benchmarking.inputs import BatchDimension, largest_case, make_feeds
-from slipway.benchmarking.placement import AFFINITIES, session_entries
-from slipway.errors import CheckFailed, DataError, RequestError
+from slipway.benchmarking import loop
+from slipway.benchmarking.inputs import (
+    BatchDimension,
+    largest_case,
+    make_feeds,
+    settle_dimensions,
+)
+from slipway.benchmarking.loop import run_interleaved, warm_up
+from slipway.benchmarking.placement import (
+    AFFINITIES,
+    allotted,
+    caller_pinned,
+    session_entries,
+)
+from slipway.errors import (
+    CheckFailed,
+    ChildOutOfMemory,
+    DataError,
+    RequestError,
+    SpecError,
+)
+from slipway.isolation.runner import Limits, run_isolated
 from slipway.protocols import BenchmarkRequest
 from slipway.providers import allotted_cores
 from slipway.providers.sessions import Session
-from slipway.reports import TensorInfo
+from slipway.reports import BenchmarkSuite, TensorInfo
 from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenCase, GoldenSet
 from slipway.specs import BenchmarkSpec, Precision
+from slipway.stages.workspace import PRELOAD
 from tests import tiny_models
 
 WIDE = """
@@ -35,7 +53,7 @@ wide (float[batch, 16] x) => (float[batch, 4] y) {
 
 def spec(**changes: object) -> BenchmarkSpec:
     return BenchmarkSpec.model_validate(
-        {"queries": 30, "max_seconds": 5, "intra_op_threads": 1, **changes}
+        {"queries": 30, "processes": 3, "max_seconds": 5, "intra_op_threads": 1, **changes}
     )
 
 
@@ -73,6 +91,23 @@ def request(models: dict[Precision, Path], golden: Path, **changes: object) -> B
     return BenchmarkRequest(models=models, golden=golden, options=spec(**changes))
 
 
+def measure(
+    request: BenchmarkRequest, folder: Path, *, memory_bytes: int | None = None
+) -> BenchmarkSuite:
+    """As a stage does it: in a child that has no onnxruntime of its own."""
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return run_isolated(
+        "slipway.benchmarking.harness:measure",
+        request,
+        returns=BenchmarkSuite,
+        scratch=scratch,
+        what="the benchmark",
+        preload=PRELOAD,
+        limits=Limits(timeout_s=250, memory_bytes=memory_bytes),
+    )
+
+
 def test_a_much_slower_variant_is_called_slower(
     mlp: Path, heavy: Path, golden: Path, tmp_path: Path
 ) -> None:
@@ -97,7 +132,8 @@ def test_every_variant_is_measured_at_every_batch_size(
         ("fp32", 4),
         ("fp16", 4),
     ]
-    assert all(r.queries == 30 and r.throughput > 0 for r in result.rows)
+    assert all(r.queries >= 30 and r.throughput > 0 for r in result.rows)
+    assert all(r.processes >= 3 for r in result.rows)
 
 
 def test_few_queries_give_a_median_and_no_p99(mlp: Path, golden: Path, tmp_path: Path) -> None:
@@ -173,13 +209,16 @@ def test_a_file_that_is_no_model_is_refused(golden: Path, tmp_path: Path) -> Non
 
 def test_variants_take_turns_in_an_order_that_changes() -> None:
     seen: list[str] = []
-    options = spec(queries=200)
-    run_interleaved(
+    window = run_interleaved(
         {"fp32": lambda: seen.append("a"), "fp16": lambda: seen.append("b")},
         batch_size=1,
-        options=options,
+        rounds=200,
+        most_s=60,
         threads=1,
+        waits=False,
+        seed=0,
     )
+    assert window.rounds == 200
     measured = seen[-400:]
     rounds = [tuple(measured[i : i + 2]) for i in range(0, 400, 2)]
     assert set(rounds) == {("a", "b"), ("b", "a")}
@@ -192,7 +231,9 @@ def test_warming_up_ends_when_latency_is_stable() -> None:
 
 def test_warming_up_is_bounded() -> None:
     growing = ticking([int(1.05**i * 1000) for i in range(200)])
-    assert warm_up(lambda: None, most_s=60, clock=growing) == harness.WARMUP_MOST
+    assert warm_up(lambda: None, most_s=60, clock=growing) == loop.WARMUP_MOST
+    growing = ticking([int(1.05**i * 1000) for i in range(200)])
+    assert warm_up(lambda: None, most_s=60, most=12, clock=growing) == 12
     assert warm_up(lambda: None, most_s=1e-9, clock=ticking([10] * 10)) == 1
 
 
@@ -221,19 +262,98 @@ class Clock:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_one_model_measured_as_two_variants_shows_no_difference(
+def test_one_model_measured_as_two_variants_is_about_as_fast(
     threads: int, tmp_path: Path, golden: Path, mlp: Path
 ) -> None:
     asked = request({"fp32": mlp, "fp16": mlp}, golden, queries=300, intra_op_threads=threads)
+    ratio = measure(asked, tmp_path).rows[1].ratio
+    assert ratio is not None
+    assert 0.8 < ratio < 1.25
+
+
+def test_the_caller_is_pinned_only_while_workers_have_the_other_cores() -> None:
     before = os.sched_getaffinity(0)
-    assert measure(asked, tmp_path).rows[1].verdict == "no difference"
+    with caller_pinned(2, allotted()):
+        assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == before
+    with caller_pinned(1, allotted()):
+        assert os.sched_getaffinity(0) == before
 
 
 def test_workers_are_put_on_cores_of_their_own() -> None:
     assert session_entries(3, (4, 6, 8)) == {AFFINITIES: "7;9"}
     assert session_entries(1, (4, 6, 8)) == {}
     assert session_entries(4, (4, 6, 8)) == {}
+
+
+# What must hold before anything is timed
+
+
+def test_every_node_of_a_model_on_the_cpu_ran_there(
+    mlp: Path, golden: Path, tmp_path: Path
+) -> None:
+    (placed,) = measure(request({"fp32": mlp}, golden), tmp_path).placements
+    assert placed.share == 1
+    assert placed.copies == 0
+    assert sum(placed.operators["CPUExecutionProvider"].values()) >= 3
+
+
+def test_a_provider_that_is_not_there_is_reported_with_the_cpu_s_rows_labelled(
+    mlp: Path, golden: Path, tmp_path: Path
+) -> None:
+    asked = request({"fp32": mlp}, golden, providers=["cuda"])
+    suite = measure(asked.model_copy(update={"provider": "cuda"}), tmp_path)
+    assert suite.provider == "cuda"
+    assert suite.status == "missing environment"
+    assert suite.reason is not None
+    assert "onnxruntime-gpu" in suite.reason
+    assert [row.provider for row in suite.rows] == ["cpu fallback for cuda"]
+
+
+def test_no_fallback_is_measured_where_the_cpu_is_anyway(
+    mlp: Path, golden: Path, tmp_path: Path
+) -> None:
+    asked = request({"fp32": mlp}, golden, providers=["cpu", "cuda"])
+    suite = measure(asked.model_copy(update={"provider": "cuda"}), tmp_path)
+    assert suite.status == "missing environment"
+    assert suite.rows == ()
+
+
+def test_an_unknown_provider_option_is_named(mlp: Path, golden: Path, tmp_path: Path) -> None:
+    asked = request({"fp32": mlp}, golden, provider_options={"cpu": {"use_arina": False}})
+    with pytest.raises(SpecError, match=r"provider_options\.cpu\.use_arina.*use_arena"):
+        measure(asked, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("y = Log (x)", "output y holds NaN.*--golden"),
+        ("r = RandomNormalLike (x)  y = Add (x, r)", "output y differs between two runs"),
+    ],
+)
+def test_a_model_whose_latency_means_nothing_is_refused(
+    body: str, message: str, golden: Path, tmp_path: Path
+) -> None:
+    text = f"""<ir_version: 10, opset_import: ["" : 18]>
+    g (float[batch, 16] x) => (float[batch, 16] y) {{ {body} }}"""
+    path = tiny_models.save(onnx.parser.parse_model(text), tmp_path)
+    with pytest.raises(CheckFailed, match=message):
+        measure(request({"fp32": path}, golden), tmp_path)
+
+
+def test_a_model_beyond_the_memory_limit_says_so(golden: Path, tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 18]>
+    g (float[batch, 16] x) => (float[batch, 16] y)
+    <int64[3] much = {1000, 1000, 1000}, int64[2] axes = {0, 1}>
+    { wide = Unsqueeze (x, axes)
+      one = ReduceSum <keepdims = 0> (wide)
+      huge = Expand (one, much)
+      all = ReduceMax <keepdims = 0> (huge)
+      y = Add (x, all) }"""
+    path = tiny_models.save(onnx.parser.parse_model(text), tmp_path)
+    with pytest.raises(ChildOutOfMemory, match="SLIPWAY_MEMORY_LIMIT_BYTES"):
+        measure(request({"fp32": path}, golden), tmp_path, memory_bytes=2 << 30)
 
 
 # Inputs
@@ -288,3 +408,22 @@ def test_strings_are_fed_as_objects(tmp_path: Path) -> None:
     batch = BatchDimension.of(session.inputs)
     recorded = {"s": np.array([["a"], ["b"]])}
     session.bind(make_feeds(session.inputs, recorded, batch=batch, size=3))()
+
+
+def test_sizes_that_nobody_can_guess_are_asked_for() -> None:
+    tokens = tensors(ids=("batch", "sequence"), mask=("batch", "sequence"))
+    with pytest.raises(DataError, match=r"ids has shape \[batch, sequence\].*--dim sequence=128"):
+        settle_dimensions(tokens, {})
+    settled = settle_dimensions(tokens, {"sequence": 7})
+    assert [tensor.shape for tensor in settled] == [("batch", 7), ("batch", 7)]
+    with pytest.raises(DataError, match="there are batch, sequence"):
+        settle_dimensions(tokens, {"sequense": 7})
+    with pytest.raises(DataError, match=r"x has shape \[n, \?\].*--golden FILE\.npz$"):
+        settle_dimensions(tensors(x=("n", None)), {})
+
+
+def test_the_batch_alone_needs_no_size() -> None:
+    images = tensors(image=(None, 3, 8, 8))
+    assert settle_dimensions(images, {}) == tuple(images)
+    pairs = tensors(a=("n", 4), b=(4, "n"))
+    assert settle_dimensions(pairs, {}) == tuple(pairs)

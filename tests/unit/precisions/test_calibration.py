@@ -20,9 +20,8 @@ from slipway.precisions.policy import choose_op_types
 from slipway.precisions.preprocess import preprocess
 from slipway.precisions.ranges import MeasuredRanges, Range
 from slipway.precisions.states import State, merge_states
-from slipway.providers.sessions import Optimization
 from slipway.samples.arrays import Samples
-from slipway.specs import CalibrationMethod
+from slipway.specs import CalibrationMethod, Optimization
 from tests import tiny_models
 
 METHODS: tuple[CalibrationMethod, ...] = ("mse", "minmax", "percentile", "entropy")

@@ -118,6 +118,22 @@ class TestMetric:
         assert not report.parity.passed
         assert report.passed
 
+    def test_right_labels_over_outputs_that_are_noise_do_not_pass(
+        self, golden: Path, evaluation: Path
+    ) -> None:
+        report = judge(
+            off(factor=1.8),
+            golden,
+            precision="int8-static",
+            metric="accuracy",
+            evaluation=evaluation,
+            baseline=1.0,
+        )
+        assert report.metric is not None
+        assert report.metric.value == 1.0
+        assert not report.passed
+        assert "output y is mostly noise: its relative L2 error is 0.8" in str(report.reason)
+
     def test_int8_that_loses_its_metric_fails_though_it_is_near(
         self, golden: Path, evaluation: Path
     ) -> None:

@@ -1,0 +1,113 @@
+"""What a store holds and nothing refers to: found, and deleted when asked.
+
+Kept is what a registered version's bundle, or a cached result of this machine, refers to, with all
+files of its trees, and whatever is younger than the age given: a release that runs has objects
+that no result names yet, and touches those that it finds.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from slipway.artifacts import Tree
+from slipway.errors import IntegrityError, RequestError, SourceNotFound
+from slipway.protocols import Registry, Store, StoredObject
+from slipway.registries import open_registry
+from slipway.reports import CollectionReport
+from slipway.settings import Settings
+from slipway.stores import open_store
+
+_DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}")
+_MANIFEST_LIMIT_BYTES: Final = 64 << 20
+DAY_S: Final = 86_400.0
+
+
+def collect(
+    *, settings: Settings | None = None, older_than_days: float = 7.0, delete: bool = False
+) -> CollectionReport:
+    """Find what nothing refers to in the store, and delete it when asked.
+
+    Cached results of other machines are not known here: where several share a store, what their
+    caches refer to may go, and they make it again when they need it.
+
+    Args:
+        settings: Which store, registry and cached results; from the environment if None.
+        older_than_days: Younger objects stay, whether referred to or not; at least 1, which is
+            longer than any release runs.
+        delete: Delete; otherwise only say what would be.
+
+    Raises:
+        RequestError: for a smaller age.
+        StoreUnavailable, RegistryUnavailable: when either cannot be asked; nothing is deleted then.
+    """
+    if older_than_days < 1:
+        raise RequestError(
+            f"{older_than_days:g} days: a release that runs now could lose what it has made; give "
+            "at least 1"
+        )
+    settings = settings or Settings()
+    store = open_store(settings.store_uri)
+    before = time.time() - older_than_days * DAY_S
+    objects = {stored.digest: stored for stored in store.listing()}
+    live = _with_files(store, objects, _roots(open_registry(settings.registry_uri), settings))
+    dead = [
+        stored
+        for stored in objects.values()
+        if stored.digest not in live and stored.modified_s < before
+    ]
+    if delete:
+        store.sweep(before)
+        for stored in dead:
+            store.delete(stored.digest)
+    return CollectionReport(
+        store=store.uri,
+        objects=len(objects),
+        size_bytes=sum(stored.size_bytes for stored in objects.values()),
+        live=sum(digest in live for digest in objects),
+        unreferenced=tuple(sorted(stored.digest for stored in dead)),
+        unreferenced_bytes=sum(stored.size_bytes for stored in dead),
+        deleted=delete,
+    )
+
+
+def _roots(registry: Registry, settings: Settings) -> Iterator[str]:
+    """The digests that something refers to by name."""
+    for name in registry.names():
+        for version in registry.versions(name):
+            yield version.bundle_digest
+    for path in settings.results.glob("*"):
+        if path.is_file():
+            yield from _named_in(path)
+
+
+def _named_in(path: Path) -> Iterator[str]:
+    """Every digest that a record mentions, wherever it stands."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:  # replaced by a release that runs
+        return
+    for found in _DIGEST.findall(content):
+        yield found.decode()
+
+
+def _with_files(store: Store, objects: dict[str, StoredObject], roots: Iterator[str]) -> set[str]:
+    """The roots, and for those that are the manifest of a tree, its files."""
+    live: set[str] = set()
+    for digest in roots:
+        if digest in live:
+            continue
+        live.add(digest)
+        if digest in objects and objects[digest].size_bytes <= _MANIFEST_LIMIT_BYTES:
+            live.update(_files(store, digest))
+    return live
+
+
+def _files(store: Store, digest: str) -> Iterator[str]:
+    try:
+        tree = Tree.from_json(store.read_bytes(digest))
+    except (IntegrityError, SourceNotFound):  # no manifest, or gone meanwhile
+        return
+    for file in tree.files:
+        yield file.digest
