@@ -14,6 +14,7 @@ from slipway.artifacts import ArtifactRef, Digest, Value
 from slipway.reports import (
     Attempt,
     Finding,
+    OutputNoise,
     RegisteredVersion,
     ScaleAudit,
     Status,
@@ -75,6 +76,7 @@ class ExportResult(Value):
     golden_batch_sizes: tuple[int, ...]
     tools: dict[str, str]
     findings: tuple[Finding, ...] = ()
+    noise: tuple[OutputNoise, ...] = ()
 
 
 class TraceRequest(Value):

@@ -38,6 +38,22 @@ class Finding(Value):
     place: str | None = None
 
 
+class OutputNoise(Value):
+    """How far the source model's own output moves with the way that it is run.
+
+    Each is the smallest t at which both agree as rtol = t, atol = t / 10; None where not measured.
+    """
+
+    output: str
+    float64: float | None = Field(default=None, description="In float64 against float32.")
+    one_thread: float | None = Field(default=None, description="On one thread against many.")
+
+    @property
+    def needed(self) -> float:
+        """The larger of the two."""
+        return max(self.float64 or 0.0, self.one_thread or 0.0)
+
+
 class ExportReport(Value):
     """The exported model with its recorded golden set."""
 
@@ -51,6 +67,9 @@ class ExportReport(Value):
     golden_batch_sizes: tuple[int, ...]
     tools: dict[str, str] = Field(description="Versions of what decides the bytes.")
     findings: tuple[Finding, ...] = ()
+    noise: tuple[OutputNoise, ...] = Field(
+        default=(), description="The source's own, where its framework can be run in other ways."
+    )
 
 
 class CheckReport(Value):
@@ -212,6 +231,13 @@ class Diagnosis(Value):
     ]
     sentence: str = Field(description="What is wrong, where, and the way out.")
     evidence: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+class ExplainedParity(ParityReport):
+    """Parity of a bare file, with what was found out where it failed."""
+
+    diagnosis: Diagnosis | None = None
+    divergence: Divergence | None = None
 
 
 class ValidationReport(Value):

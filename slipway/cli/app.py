@@ -136,6 +136,9 @@ def parity(
             say(f"{model.name}: {'passed' if report.passed else 'FAILED'} at {rtol=:g}, {atol=:g}")
             for output in report.outputs:
                 say(f"  {output.output}: max abs {output.max_abs_error}, {output.reason or 'ok'}")
+            for found in (report.diagnosis, report.divergence):
+                if found is not None:
+                    say(f"  {found.sentence}")
 
         answer(report, as_json=as_json, words=words, passed=report.passed)
 

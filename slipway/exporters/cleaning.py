@@ -15,7 +15,7 @@ from slipway.errors import ExportFailed
 from slipway.exporters.renaming import walk_graphs
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.providers.signature import model_inputs, model_outputs
-from slipway.reports import Finding, TensorInfo
+from slipway.reports import Finding, OutputNoise, TensorInfo
 from slipway.samples.golden import GoldenSet
 
 IR_VERSION: Final = 10  # onnx 1.23 would write 14, which onnxruntime 1.31 refuses
@@ -78,6 +78,7 @@ def finish_export(
     route: str,
     tools: dict[str, str],
     findings: Sequence[Finding] = (),
+    noise: Sequence[OutputNoise] = (),
 ) -> ExportResult:
     """Read the finished model's signature, save the golden set, and say what was made.
 
@@ -105,6 +106,7 @@ def finish_export(
         golden_batch_sizes=tuple(_batch(case.inputs.values()) for case in golden.cases),
         tools=tools,
         findings=tuple(findings),
+        noise=tuple(noise),
     )
 
 

@@ -41,7 +41,7 @@ import keras  # isort: skip - it reads which backend to use, which tensorflow_ru
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """A loaded model as a flat function; `arguments` is the tree that it really takes."""
 
     model: Any
@@ -49,6 +49,7 @@ class _Source:
     inputs: tuple[TensorInfo, ...]
 
     def run(self, *tensors: object) -> Any:  # noqa: ANN401 - any tree of tensors
+        """What the model gives, as it gives it."""
         arguments = keras.tree.map_structure(lambda index: tensors[index], self.arguments)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -69,10 +70,7 @@ class _Source:
 
 def export(request: ExportRequest, scratch: Path) -> ExportResult:
     """Export a Keras source; see `slipway.protocols.Exporter`."""
-    keras.utils.clear_session()  # layers are numbered over all models of a process
-    keras.utils.set_random_seed(request.seed)
-    source = _describe(load_model(request), request)
-    given = graph_interface(source.inputs, (), request)
+    source, given = open_source(request)
     cases = golden_cases(given.inputs, golden_samples(request), seed=request.seed)
     own = _own_output_names(source, cases[0], given)
     names = output_names(own, inputs=[t.name for t in given.inputs], asked=request.outputs)
@@ -113,8 +111,16 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
     )
 
 
+def open_source(request: ExportRequest) -> tuple[Source, Interface]:
+    """The loaded model, and its inputs in the layout of the exported graph."""
+    keras.utils.clear_session()  # layers are numbered over all models of a process
+    keras.utils.set_random_seed(request.seed)
+    source = _describe(load_model(request), request)
+    return source, graph_interface(source.inputs, (), request)
+
+
 def _by_saved_model(
-    source: _Source, interface: Interface, request: ExportRequest, folder: Path
+    source: Source, interface: Interface, request: ExportRequest, folder: Path
 ) -> onnx.ModelProto:
     """Freeze by writing and reading a SavedModel, which turns captured tensors into constants."""
     function = source.trace(_keys([tensor.name for tensor in interface.outputs]))
@@ -154,7 +160,7 @@ def _convert(
     )
 
 
-def _describe(model: Any, request: ExportRequest) -> _Source:  # noqa: ANN401
+def _describe(model: Any, request: ExportRequest) -> Source:  # noqa: ANN401
     """Names, types and shapes of the model's inputs, with the spec's where it has them."""
     arguments = _arguments(model, request)
     found = keras.tree.flatten_with_path(arguments)
@@ -171,7 +177,7 @@ def _describe(model: Any, request: ExportRequest) -> _Source:  # noqa: ANN401
         describe_input(name, keras.backend.standardize_dtype(tensor.dtype), tensor.shape, request)
         for name, (_, tensor) in zip(named, found, strict=True)
     )
-    return _Source(model, keras.tree.pack_sequence_as(arguments, list(range(len(found)))), inputs)
+    return Source(model, keras.tree.pack_sequence_as(arguments, list(range(len(found)))), inputs)
 
 
 def _arguments(model: Any, request: ExportRequest) -> list[Any]:  # noqa: ANN401
@@ -213,7 +219,7 @@ def _leaf_name(path: Sequence[Any], tensor: Any, index: int) -> str:  # noqa: AN
 
 
 def _own_output_names(
-    source: _Source, case: Mapping[str, Array], given: Interface
+    source: Source, case: Mapping[str, Array], given: Interface
 ) -> tuple[str, ...]:
     answer: list[Any] = []
 

@@ -20,6 +20,7 @@ from slipway.exporters.recording import (
     record_golden,
     tool_versions,
 )
+from slipway.exporters.torch_noise import torch_noise
 from slipway.exporters.torch_programs import (
     Program,
     as_source,
@@ -39,6 +40,7 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
     cases = golden_cases(program.inputs, golden_samples(request), seed=request.seed)
     names = name_outputs(program, cases[0], request)
     golden = record_golden(cases, as_source(program, names))
+    noise = torch_noise(program, names, golden)
     model_path = convert(program, names, request, scratch)
     return finish_export(
         model_path,
@@ -48,6 +50,7 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         route="torch.onnx dynamo",
         tools=tool_versions("torch", "onnxscript", "onnx"),
         findings=_training(program),
+        noise=noise,
     )
 
 

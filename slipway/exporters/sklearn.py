@@ -41,6 +41,7 @@ from slipway.exporters.estimators import (
     takes_text,
 )
 from slipway.exporters.naming import output_names
+from slipway.exporters.noise import measure_noise
 from slipway.exporters.recording import (
     as_inputs,
     golden_cases,
@@ -84,14 +85,16 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         path = scratch / "model.onnx"
         onnx.save(model, path)
         cases = golden_cases(inputs, samples, seed=request.seed)
+        golden = record_golden(cases, _running(source))
         return finish_export(
             path,
-            record_golden(cases, _running(source)),
+            golden,
             request=request,
             scratch=scratch,
             route="skl2onnx",
             tools=tool_versions("scikit-learn", "skl2onnx", "onnx"),
             findings=[*_float_cliffs(inputs, samples), *_left_out(estimator)],
+            noise=measure_noise(golden, float64=_running(source)),
         )
     raise ExportFailed(problems[-1])
 

@@ -4,7 +4,7 @@ It stops at the first candidate that is within the budget. Candidates are judged
 validation, and the one that is kept has been judged as the model that it really is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,8 @@ from slipway.validation.validate import judge_outputs
 # Samples that nodes are ranked with, one run for each node; fewer where there are many nodes.
 RANKING_SAMPLES: Final = 32
 RANKING_RUNS: Final = 4096
+# Input bytes in one run: the activations of a deep network are a hundred times larger.
+RANKING_BYTES: Final = 2 << 20
 # How many more nodes may go back to float where the switchable model was within the budget and
 # the real one, whose kernels round otherwise, is not.
 RETRIES: Final = 3
@@ -124,22 +126,25 @@ class Candidates:
 
     def _noise_of(self, switchable: SwitchableModel) -> Callable[[frozenset[str]], float]:
         nodes = switchable.candidates
-        feeds = self._ranking_feeds(switchable, count=max(1, RANKING_RUNS // max(len(nodes), 1)))
-        switchable.keep_float(frozenset(nodes))
-        expected = switchable.run(feeds)
+        batches = self._ranking_batches(
+            switchable, count=max(1, RANKING_RUNS // max(len(nodes), 1))
+        )
 
-        def noise(kept: frozenset[str]) -> float:
+        def outputs(kept: frozenset[str]) -> Arrays:
             switchable.keep_float(kept)
-            return distance(switchable.run(feeds), expected)
+            return _flat([switchable.run(feeds) for feeds in batches])
 
-        return noise
+        expected = outputs(frozenset(nodes))
+        return lambda kept: distance(outputs(kept), expected)
 
-    def _ranking_feeds(self, session: Session, *, count: int) -> Arrays:
+    def _ranking_batches(self, session: Session, *, count: int) -> list[dict[str, Array]]:
         fixed = [t.shape[0] for t in session.inputs if t.shape and isinstance(t.shape[0], int)]
         wanted = max(fixed, default=min(count, RANKING_SAMPLES, len(self.samples)))
         index = np.linspace(0, len(self.samples) - 1, wanted).round().astype(int)
         chosen = Samples({name: array[index] for name, array in self.samples.arrays.items()})
-        return fit_inputs(session.inputs, chosen)
+        row_bytes = sum(array[:1].nbytes for array in chosen.arrays.values())
+        size = max(fixed, default=max(1, RANKING_BYTES // max(row_bytes, 1)))
+        return [fit_inputs(session.inputs, batch) for batch in chosen.batches(size)]
 
 
 def distance(actual: Arrays, expected: Arrays) -> float:
@@ -161,6 +166,11 @@ def worst_error(parity: ParityReport) -> float | None:
 def _least_agreement(parity: ParityReport) -> float | None:
     shares = [o.label_agreement for o in parity.outputs if o.label_agreement is not None]
     return min(shares, default=None)
+
+
+def _flat(runs: Sequence[Arrays]) -> Arrays:
+    """All values of each output, over all runs."""
+    return {name: np.concatenate([run[name].reshape(-1) for run in runs]) for name in runs[0]}
 
 
 def _relative(actual: Array, expected: Array) -> float:

@@ -11,6 +11,7 @@ from slipway.reports import (
     Estimate,
     Evidence,
     MetricReport,
+    OutputNoise,
     OutputParity,
     ParityReport,
     VariantReport,
@@ -140,6 +141,11 @@ def parity_cell(variant: VariantReport) -> str:
     if agreement is not None:
         parts.append(f"{fmt.percent(agreement)} same labels")
     return ", ".join(parts) or fmt.DASH
+
+
+def noise_of(evidence: Evidence, output: OutputParity) -> OutputNoise | None:
+    """How far the source's own output moves with the way that it is run, where measured."""
+    return next((n for n in evidence.export.noise if n.output == output.output), None)
 
 
 def worst_output(parity: ParityReport) -> OutputParity:

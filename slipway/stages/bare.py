@@ -20,7 +20,7 @@ from slipway.protocols import (
     ParityRequest,
     SelftestRequest,
 )
-from slipway.reports import BenchmarkSuite, CheckReport, ParityReport, SelftestReport
+from slipway.reports import BenchmarkSuite, CheckReport, ExplainedParity, SelftestReport
 from slipway.settings import Settings
 from slipway.specs import BenchmarkSpec, Precision, Tolerance
 from slipway.stages.delivery import deliver_model
@@ -48,13 +48,13 @@ def check_file(model: Path) -> CheckReport:
         )
 
 
-def compare_file(model: Path, golden: Path, *, tolerance: Tolerance) -> ParityReport:
+def compare_file(model: Path, golden: Path, *, tolerance: Tolerance) -> ExplainedParity:
     """Compare a model file with recorded answers, isolated."""
     with scratch_folder() as scratch:
         return run_child(
             "slipway.stages.children:parity",
             ParityRequest(model=existing(model), golden=existing(golden), tolerance=tolerance),
-            returns=ParityReport,
+            returns=ExplainedParity,
             scratch=scratch,
             what=f"the comparison of {model.name}",
             reads=[model.parent, golden],

@@ -23,13 +23,21 @@ from slipway.protocols import (
 )
 from slipway.providers.sessions import Session
 from slipway.providers.signature import read_graph
-from slipway.reports import BenchmarkSuite, CheckReport, Evidence, ParityReport, SelftestReport
+from slipway.reports import (
+    BenchmarkSuite,
+    CheckReport,
+    Evidence,
+    ExplainedParity,
+    ParityReport,
+    SelftestReport,
+)
 from slipway.samples.arrays import load_samples
 from slipway.samples.fitting import fit_inputs
 from slipway.samples.golden import GoldenCase, GoldenSet
 from slipway.specs import Precision, Tolerance
 from slipway.validation.checking import check_and_open, check_model
 from slipway.validation.checking import first_error as first_error_of
+from slipway.validation.explain import find_causes
 from slipway.validation.parity import check_parity
 from slipway.validation.replay import load_golden
 
@@ -45,11 +53,16 @@ def check(request: CheckRequest, scratch: Path) -> CheckReport:  # noqa: ARG001 
     return check_model(request.model)
 
 
-def parity(request: ParityRequest, scratch: Path) -> ParityReport:  # noqa: ARG001
-    """Compare a model file with a golden set or a plain npz of one run."""
+def parity(request: ParityRequest, scratch: Path) -> ExplainedParity:
+    """Compare a model file with a golden set or a plain npz of one run, and say why it fails."""
     session = _open(request.model)
     golden = load_golden(request.golden, [tensor.name for tensor in session.inputs])
-    return check_parity(session, golden, tolerance=request.tolerance)
+    report = check_parity(session, golden, tolerance=request.tolerance)
+    found = ExplainedParity(**report.model_dump())
+    if report.passed:
+        return found
+    diagnosis, divergence = find_causes(request.model, session, golden, request.tolerance, scratch)
+    return found.model_copy(update={"diagnosis": diagnosis, "divergence": divergence})
 
 
 def record(request: RecordRequest, scratch: Path) -> RecordResult:

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from slipway.artifacts import Value
-from slipway.reports import Diagnosis, Divergence, ParityReport, TensorInfo
+from slipway.reports import Diagnosis, Divergence, Finding, OutputNoise, ParityReport, TensorInfo
 from slipway.specs import ReleaseSpec
 from slipway.stages.delivery import deliver_file
 from slipway.stages.explaining import explain_failure
 from slipway.stages.making import export_model, fetch_materials
 from slipway.stages.proving import validate_model
+from slipway.stages.verdicts import warn_of_noise
 from slipway.stages.workspace import Workspace
 
 
@@ -26,6 +27,8 @@ class ExportedFolder(Value):
     diagnosis: str
     cause: Diagnosis | None = None
     divergence: Divergence | None = None
+    noise: tuple[OutputNoise, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
@@ -63,4 +66,6 @@ def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
         diagnosis=validation.reason or "every output agrees with the source model",
         cause=validation.diagnosis,
         divergence=validation.divergence,
+        noise=exported.noise,
+        findings=warn_of_noise(spec, exported).findings,
     )

@@ -13,6 +13,7 @@ from slipway.reports import (
     ConversionReport,
     Evidence,
     ExportReport,
+    Finding,
     ValidationReport,
     VariantReport,
 )
@@ -61,7 +62,7 @@ def gather_evidence(
     return Evidence(
         name=spec.name,
         framework=spec.source.known_framework,
-        export=exported,
+        export=warn_of_noise(spec, exported),
         variants=variants,
         suites=tuple(suites),
         frontiers=tuple(frontiers.values()) or (build_frontier(variants, (), provider=None),),
@@ -77,6 +78,25 @@ def gather_evidence(
         passed=not failures,
         failures=failures,
     )
+
+
+def warn_of_noise(spec: ReleaseSpec, exported: ExportReport) -> ExportReport:
+    """The export with a warning for each output whose tolerance is below the source's own noise."""
+    rtol, atol = spec.parity.fp32.rtol, spec.parity.fp32.atol
+    warnings = tuple(
+        Finding(
+            level="warning",
+            code="tolerance-below-noise",
+            message=f"parity.fp32 (rtol {rtol:g}, atol {atol:g}) is below the source's own noise: "
+            f"run in float64 or on one thread, its output {noise.output} moves by up to rtol "
+            f"{noise.needed:.1e} and atol {noise.needed / 10:.1e}; a release may pass or fail by "
+            "chance",
+            place=noise.output,
+        )
+        for noise in exported.noise
+        if noise.needed > max(rtol, 10 * atol)
+    )
+    return exported.model_copy(update={"findings": (*exported.findings, *warnings)})
 
 
 def _benchmark_failures(spec: ReleaseSpec, suites: Sequence[BenchmarkSuite]) -> Iterator[str]:

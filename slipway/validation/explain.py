@@ -1,7 +1,7 @@
-"""The explanation stage: why the exported model failed parity, told with a trace of its source.
+"""Why a model failed parity: what trials tell, and what a trace of its source adds.
 
-It runs in an isolated child, after the validation failed and a second run of the source recorded
-what it computes inside.
+`explain` is a stage of its own in an isolated child, after the validation failed and a second run
+of the source recorded what it computes inside.
 """
 
 from pathlib import Path
@@ -10,11 +10,14 @@ from pydantic import Field
 
 from slipway.artifacts import Value
 from slipway.protocols import TraceResult
+from slipway.providers.sessions import Session
 from slipway.reports import Diagnosis, Divergence, ValidationReport
 from slipway.samples.golden import GoldenSet
 from slipway.specs import Tolerance
-from slipway.validation.diagnosis.divergence import open_failure
+from slipway.validation.diagnosis import diagnose
+from slipway.validation.diagnosis.divergence import find_float32_departure, open_failure
 from slipway.validation.diagnosis.sources import find_source_departure, find_training_mode
+from slipway.validation.diagnosis.weights import find_rounded_constant
 
 
 class ExplainRequest(Value):
@@ -31,6 +34,20 @@ class Explanation(Value):
 
     diagnosis: Diagnosis | None = Field(default=None)
     divergence: Divergence | None = Field(default=None)
+
+
+def find_causes(
+    model: Path, session: Session, golden: GoldenSet, tolerance: Tolerance, scratch: Path
+) -> tuple[Diagnosis | None, Divergence | None]:
+    """What can be told without the source: by trials, and where float32 departs from float64."""
+    diagnosis = diagnose(session, golden, tolerance, model=model)
+    opened = open_failure(model, golden, tolerance, scratch)
+    found = find_float32_departure(opened) if opened else None
+    if found is None:
+        if diagnosis is None and opened is not None:
+            diagnosis = find_rounded_constant(opened)
+        return diagnosis, None
+    return diagnosis or found[1], found[0]
 
 
 def explained(

@@ -16,8 +16,6 @@ from slipway.protocols import ValidateRequest
 from slipway.providers.sessions import Session
 from slipway.reports import (
     CheckReport,
-    Diagnosis,
-    Divergence,
     MetricReport,
     ParityReport,
     ValidationReport,
@@ -28,8 +26,7 @@ from slipway.samples.golden import GoldenSet
 from slipway.specs import LOWER_IS_BETTER, Metric, is_close_or_better
 from slipway.validation.checking import check_and_open, first_error
 from slipway.validation.diagnosis import diagnose
-from slipway.validation.diagnosis.divergence import find_float32_departure, open_failure
-from slipway.validation.explain import explained
+from slipway.validation.explain import explained, find_causes
 from slipway.validation.metrics import compute_metric
 from slipway.validation.overflow import find_overflow
 from slipway.validation.parity import check_parity
@@ -77,7 +74,8 @@ def validate(request: ValidateRequest, scratch: Path) -> ValidationReport:
     # Another precision is off by design; of the export it can be told what went wrong.
     if request.precision != "fp32" or parity.passed:
         return verdict
-    return explained(verdict, *_explain(request, session, golden, scratch))
+    causes = find_causes(request.model, session, golden, request.parity.fp32, scratch)
+    return explained(verdict, *causes)
 
 
 def judge_outputs(
@@ -98,19 +96,6 @@ def _check_metric_if_any(
     if request.metric is None or _incomparable(parity):
         return None
     return _check_metric(request, session)
-
-
-def _explain(
-    request: ValidateRequest, session: Session, golden: GoldenSet, scratch: Path
-) -> tuple[Diagnosis | None, Divergence | None]:
-    """What trials show, and where float32 departs from float64."""
-    tolerance = request.parity.fp32
-    diagnosis = diagnose(session, golden, tolerance, model=request.model)
-    opened = open_failure(request.model, golden, tolerance, scratch)
-    found = find_float32_departure(opened) if opened else None
-    if found is None:
-        return diagnosis, None
-    return diagnosis or found[1], found[0]
 
 
 def _fail_check(request: ValidateRequest, check: CheckReport) -> ValidationReport:

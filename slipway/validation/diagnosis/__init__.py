@@ -20,7 +20,9 @@ from slipway.samples.golden import GoldenSet
 from slipway.specs import Tolerance
 from slipway.validation.diagnosis.frozen import find_frozen_dimension
 from slipway.validation.diagnosis.layouts import find_input_layout, find_output_layout
+from slipway.validation.diagnosis.optimizing import find_optimizer
 from slipway.validation.diagnosis.outputs import find_dtype, find_swapped_outputs
+from slipway.validation.diagnosis.preprocessing import find_preprocessing
 from slipway.validation.diagnosis.randomness import find_randomness
 from slipway.validation.diagnosis.thresholds import find_threshold
 from slipway.validation.diagnosis.trials import Trial
@@ -28,12 +30,14 @@ from slipway.validation.diagnosis.trials import Trial
 Rule = Callable[[Trial], Diagnosis | None]
 RULES: Final[tuple[Rule, ...]] = (
     find_randomness,
+    find_optimizer,
     find_frozen_dimension,
     find_dtype,
     find_swapped_outputs,
     find_output_layout,
     find_input_layout,
     find_threshold,
+    find_preprocessing,
 )
 """In the order of how much else each would explain away."""
 

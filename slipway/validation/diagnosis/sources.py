@@ -17,8 +17,6 @@ from slipway.validation.diagnosis.departures import Departure, differ
 from slipway.validation.diagnosis.divergence import Opened, describe
 
 _MOST_PERMUTED: Final = 5
-_NEAR: Final = 0.5
-"""A tensor further off than this, relative to the step's size, is not called its counterpart."""
 
 
 def find_training_mode(trace: TraceResult) -> Diagnosis | None:
@@ -62,6 +60,9 @@ def find_source_departure(opened: Opened, trace: TraceResult) -> Divergence | No
 
 def _by_name(opened: Opened, trace: TraceResult, values: list[Array]) -> Divergence | None:
     expected = {step.tensor: value for step, value in zip(trace.steps, values, strict=True)}
+    inside = expected.keys() - opened.case.outputs.keys()
+    if inside.isdisjoint(opened.values):  # made by a route that keeps no names
+        return None
     found = opened.departure({**expected, **opened.case.outputs})
     if found is None:
         return None
@@ -74,16 +75,20 @@ def _by_value(opened: Opened, trace: TraceResult, values: list[Array]) -> Diverg
         name: index for index, node in enumerate(opened.graph.graph.node) for name in node.output
     }
     made = {name: array for name, array in opened.values.items() if name in makers}
-    matched = [next(_equals(value, made, opened), None) is not None for value in values]
+    matched = [next(_equals(value, made, opened), None) for value in values]
     taken_by: dict[int, list[int]] = {}
     for index, step in enumerate(trace.steps):
         for source in step.makes_from:
             taken_by.setdefault(source, []).append(index)
     for index, (step, value) in enumerate(zip(trace.steps, values, strict=True)):
         # A step that is not in the graph while what follows it is, was folded into another.
-        if matched[index] or any(matched[after] for after in taken_by.get(index, ())):
+        followed = any(matched[after] is not None for after in taken_by.get(index, ()))
+        if matched[index] is not None or followed:
             continue
-        near = _nearest(value, made)
+        before = [name for source in step.makes_from if (name := matched[source]) is not None]
+        start = max((makers[name] for name in before), default=-1)
+        free = {n: a for n, a in made.items() if n not in matched and makers[n] > start}
+        near = _nearest(value, free)
         if near is None:
             continue
         tensor, turned = near
@@ -92,7 +97,8 @@ def _by_value(opened: Opened, trace: TraceResult, values: list[Array]) -> Diverg
             continue
         position = makers[tensor]
         node = opened.graph.graph.node[position]
-        departure = Departure(position, node, tensor, difference, sum(matched[:index]))
+        known = sum(name is not None for name in matched[:index])
+        departure = Departure(position, node, tensor, difference, known)
         return describe(opened, departure, against="source", source_place=step.place)
     return None
 
@@ -125,13 +131,12 @@ def _orders(have: tuple[int, ...], want: tuple[int, ...]) -> Iterator[tuple[int,
 
 
 def _nearest(value: Array, made: Mapping[str, Array]) -> tuple[str, Array] | None:
-    """The tensor that is least off, and the step turned to its shape."""
+    """The tensor of a step's size that is least off, and the step turned to its shape."""
+    if value.dtype.kind != "f":
+        return None
     best: tuple[float, str, Array] | None = None
-    size = float(np.linalg.norm(value.astype(np.float64))) if value.dtype.kind == "f" else 0.0
     for name, turned in _candidates(value, made):
-        if not size:
-            continue
-        off = float(np.linalg.norm(turned.astype(np.float64) - made[name])) / size
+        off = float(np.linalg.norm(turned.astype(np.float64) - made[name]))
         if best is None or off < best[0]:
             best = off, name, turned
-    return best[1:] if best is not None and best[0] < _NEAR else None
+    return best[1:] if best is not None else None
