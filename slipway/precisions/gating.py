@@ -55,6 +55,7 @@ def audit_data(samples: Samples, evaluation: Samples | None = None) -> tuple[Fin
         if array.size and array.dtype.kind in "fiu"
         for code, said in _oddities(name, array, evaluation)
     ]
+    samples.release()
     if len(samples) < FEW:
         said = f"calibration data holds {len(samples)} samples; ranges from fewer than {FEW} are "
         findings.append(_warning("calibration-few", said + "found by chance", None))

@@ -273,4 +273,5 @@ def digest_samples(samples: Samples) -> Digest:
         hashing.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         for start in range(0, len(array), 64):
             hashing.update(np.ascontiguousarray(array[start : start + 64]).tobytes())
+            samples.release()
     return f"sha256:{hashing.hexdigest()}"

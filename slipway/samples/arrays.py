@@ -315,9 +315,9 @@ def check_finite(samples: Samples, *, what: str) -> None:
             if first is None and bad.any():
                 row, *rest = (int(index) for index in np.argwhere(bad)[0])
                 first = [start + row, *rest]
+            samples.release()
         if first is not None:
             raise DataError(
                 f"{what}: {name} holds {count} values that are NaN or infinite, the first at "
                 f"{first}; clean the data"
             )
-    samples.release()
