@@ -14,6 +14,7 @@ from slipway.artifacts import ArtifactRef, Digest, Value
 from slipway.reports import (
     Attempt,
     Finding,
+    MadeFor,
     OutputNoise,
     RegisteredVersion,
     ScaleAudit,
@@ -25,7 +26,9 @@ from slipway.specs import (
     BenchmarkSpec,
     BudgetSpec,
     Fp16Spec,
+    Fp32OptimizedSpec,
     Fp32Spec,
+    Int4WeightsSpec,
     Int8DynamicSpec,
     Int8StaticSpec,
     Metric,
@@ -37,7 +40,9 @@ from slipway.specs import (
     Tolerance,
 )
 
-AnyPrecisionSpec = Fp32Spec | Fp16Spec | Int8DynamicSpec | Int8StaticSpec
+AnyPrecisionSpec = (
+    Fp32Spec | Fp32OptimizedSpec | Fp16Spec | Int8DynamicSpec | Int8StaticSpec | Int4WeightsSpec
+)
 
 
 class ExportRequest(Value):
@@ -181,6 +186,9 @@ class ConvertResult(Value):
     reason: str | None = None
     model: Path | None = None
     scales: ScaleAudit | None = None
+    made_for: MadeFor | None = Field(
+        default=None, description="The machine that it is for, if only one kind is."
+    )
     findings: tuple[Finding, ...] = ()
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
     tools: dict[str, str] = Field(default_factory=dict)

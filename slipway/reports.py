@@ -14,6 +14,7 @@ from slipway.specs import (
     Metric,
     Optimization,
     Precision,
+    Scenario,
     Tolerance,
 )
 
@@ -151,6 +152,15 @@ class ScaleAudit(Value):
     findings: tuple[Finding, ...] = ()
 
 
+class MadeFor(Value):
+    """What an optimized graph fits: anywhere else it is slower, or fails."""
+
+    provider: str
+    onnxruntime: str
+    architecture: str
+    features: tuple[str, ...] = Field(description="The processor's, of those that decide.")
+
+
 class Attempt(Value):
     """One way of quantizing that was tried, and what it cost in accuracy."""
 
@@ -177,6 +187,9 @@ class ConversionReport(Value):
     scales: ScaleAudit | None = None
     findings: tuple[Finding, ...] = Field(
         default=(), description="What was kept, clamped or lost, by name."
+    )
+    made_for: MadeFor | None = Field(
+        default=None, description="The machine that it is for, if only one kind is."
     )
     settings: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="The choices that decided the bytes."
@@ -292,12 +305,57 @@ class BenchmarkReport(Value):
     disturbed: int = Field(default=0, description="How many of them other load disturbed.")
 
 
+class ScenarioReport(Value):
+    """One variant under a load of LoadGen's other than single-stream."""
+
+    scenario: Scenario
+    precision: str
+    batch_size: int
+    queries: int
+    arrival_rate: float | None = Field(default=None, description="Samples per second, server.")
+    p50: Estimate = Field(description="From a sample's arrival to its answer; offline, of a batch.")
+    p95: Estimate
+    p99: Estimate
+    throughput: float = Field(description="Samples per second.")
+    meets_slo: bool | None = None
+    noisy: bool = False
+
+
 class SessionSettings(Value):
-    """How a session is opened."""
+    """How a session is opened: what a sweep recommends."""
 
     intra_op_threads: int
     execution_mode: ExecutionMode = "sequential"
     graph_optimization: Optimization = "all"
+
+
+class SettingsTrial(Value):
+    """Session settings beside those that a sweep held best until then."""
+
+    settings: SessionSettings
+    p50: Estimate
+    ratio: float | None
+    ratio_interval: tuple[float, float] | None
+    verdict: Verdict
+
+
+class SweepReport(Value):
+    """What a sweep tried and what it recommends for one variant on one provider."""
+
+    precision: str
+    settings: SessionSettings
+    trials: tuple[SettingsTrial, ...] = ()
+    batches: tuple[ScenarioReport, ...] = Field(
+        default=(), description="Offline at growing batch sizes, with the settings chosen."
+    )
+    best_batch_size: int | None = Field(
+        default=None, description="Where throughput stops growing by 5 %."
+    )
+    largest_within_slo: int | None = Field(
+        default=None,
+        description="The largest batch size known to keep the p99 within the objective at the "
+        "asked arrival rate, where both were asked for.",
+    )
 
 
 class Placement(Value):
@@ -342,7 +400,9 @@ class BenchmarkSuite(Value):
     reason: str | None = None
     conditions: BenchmarkConditions
     rows: tuple[BenchmarkReport, ...]
+    scenarios: tuple[ScenarioReport, ...] = ()
     placements: tuple[Placement, ...] = ()
+    sweep: SweepReport | None = None
 
 
 class VariantReport(Value):

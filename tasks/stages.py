@@ -10,6 +10,7 @@ from prefect.futures import PrefectFuture
 
 from slipway.artifacts import ArtifactRef
 from slipway.errors import ModelError
+from slipway.providers.hardware import made_here
 from slipway.reports import (
     BenchmarkSuite,
     BundleReport,
@@ -79,7 +80,7 @@ def _export_reads(given: dict[str, Any]) -> object:
 @stage(
     name="export",
     run_name="export {spec.name} from {spec.source.framework}",
-    code_version=1,
+    code_version=2,
     reads=_export_reads,
     tools=RUNTIME,
 )
@@ -102,6 +103,7 @@ def _convert_reads(given: dict[str, Any]) -> object:
         "precision": given["precision"],
         "options": spec.precisions.asked()[given["precision"]].model_dump(exclude={"required"}),
         "refs": [given["model"], given["calibration"]],
+        "made_for": made_here("cpu") if given["precision"] == "fp32-optimized" else None,
     }
     if given["precision"] in making.JUDGED:
         spec = given["spec"]
@@ -161,7 +163,7 @@ def _validate_reads(given: dict[str, Any]) -> object:
 @stage(
     name="validate",
     run_name="validate {spec.name} {precision}",
-    code_version=3,
+    code_version=4,
     reads=_validate_reads,
     tools=RUNTIME,
 )

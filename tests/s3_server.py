@@ -1,4 +1,4 @@
-"""A small S3 server over a dictionary: GET of objects, ListObjectsV2, and real signatures.
+"""A small S3 server over a dictionary: GET and HEAD of objects, ListObjectsV2, real signatures.
 
 Enough to fetch from, and no more: it recomputes AWS's Signature Version 4 of every request, so that
 a wrong secret is refused as S3 refuses it.
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -30,6 +31,12 @@ class S3Server(ThreadingHTTPServer):
         self.answers: list[int] = []
         self.cut_bodies = False
         self.requests = 0
+        self.downloads = 0
+        self.weak_tags = False
+
+    def tag_of(self, body: bytes) -> str:
+        tag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+        return f"W/{tag}" if self.weak_tags else tag
 
     @property
     def address(self) -> str:
@@ -66,6 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: S3Server
     protocol_version = "HTTP/1.1"
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         self.server.requests += 1
         if self.server.answers:
@@ -78,10 +88,13 @@ class _Handler(BaseHTTPRequestHandler):
         if objects is None:
             return self._refuse(404, "NoSuchBucket")
         if not key:
-            return self._send(200, _listing(bucket, objects, dict(parse_qsl(parts.query))))
+            return self._send(200, self._listing(bucket, objects))
         if key not in objects:
             return self._refuse(404, "NoSuchKey")
-        return self._send(200, objects[key], cut=self.server.cut_bodies)
+        self.server.downloads += self.command == "GET"
+        return self._send(
+            200, objects[key], cut=self.server.cut_bodies, tag=self.server.tag_of(objects[key])
+        )
 
     def _wrong_signature(self) -> str | None:
         """S3's code for what is wrong with the Authorization header."""
@@ -102,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
         headers = "".join(f"{n}:{(self.headers[n] or '').strip()}\n" for n in names.split(";"))
         payload = self.headers["x-amz-content-sha256"]
-        request = f"GET\n{parts.path}\n{query}\n{headers}\n{names}\n{payload}"
+        request = f"{self.command}\n{parts.path}\n{query}\n{headers}\n{names}\n{payload}"
         scope = f"{day}/{region}/s3/aws4_request"
         hashed = hashlib.sha256(request.encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{self.headers['x-amz-date']}\n{scope}\n{hashed}"
@@ -114,25 +127,32 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: int, code: str) -> None:
         self._send(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode())
 
-    def _send(self, status: int, body: bytes, *, cut: bool = False) -> None:
+    def _send(self, status: int, body: bytes, *, cut: bool = False, tag: str = "") -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        if tag:
+            self.send_header("ETag", tag)
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
+        if self.command != "HEAD":
+            self.wfile.write(body[: len(body) // 2] if cut else body)
         self.close_connection = cut
+
+    def _listing(self, bucket: str, objects: dict[str, bytes]) -> bytes:
+        """One key a page, so that paging is tested as well."""
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        after = query.get("continuation-token", "")
+        keys = [k for k in sorted(objects) if k.startswith(query.get("prefix", "")) and k > after]
+        more = f"<NextContinuationToken>{keys[0]}</NextContinuationToken>" if len(keys) > 1 else ""
+        contents = "".join(
+            f"<Contents><Key>{quote(k)}</Key><ETag>{escape(self.server.tag_of(objects[k]))}</ETag>"
+            f"<Size>{len(objects[k])}</Size></Contents>"
+            for k in keys[:1]
+        )
+        return (
+            f"<ListBucketResult><Name>{bucket}</Name><EncodingType>url</EncodingType>"
+            f"<IsTruncated>{str(len(keys) > 1).lower()}</IsTruncated>{more}{contents}"
+            "</ListBucketResult>"
+        ).encode()
 
     def log_message(self, *_: Any) -> None:
         """Silence: the base class writes to stderr."""
-
-
-def _listing(bucket: str, objects: dict[str, bytes], query: dict[str, str]) -> bytes:
-    """One key a page, so that paging is tested as well."""
-    after = query.get("continuation-token", "")
-    keys = [k for k in sorted(objects) if k.startswith(query.get("prefix", "")) and k > after]
-    more = f"<NextContinuationToken>{keys[0]}</NextContinuationToken>" if len(keys) > 1 else ""
-    contents = "".join(f"<Contents><Key>{quote(k)}</Key></Contents>" for k in keys[:1])
-    return (
-        f"<ListBucketResult><Name>{bucket}</Name><EncodingType>url</EncodingType>"
-        f"<IsTruncated>{str(len(keys) > 1).lower()}</IsTruncated>{more}{contents}"
-        "</ListBucketResult>"
-    ).encode()

@@ -4,62 +4,23 @@ Two processes of one model differ by some percent through memory layout alone, s
 some of the queries, and the intervals are over processes as well as over queries.
 """
 
-import math
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Final
 
 from slipway.benchmarking import conditions, statistics
-from slipway.benchmarking.arms import Arm, bind_all, feeds_of, most_threads, pinned, waits
-from slipway.benchmarking.inputs import BatchDimension, largest_case
-from slipway.benchmarking.loop import Window, run_interleaved
-from slipway.benchmarking.processes import in_process
-from slipway.benchmarking.rows import Windows, others_percent, report, sizes_of, windows_at
-from slipway.benchmarking.soundness import prove, too_little
+from slipway.benchmarking.arms import Arm
+from slipway.benchmarking.collecting import Plan, collect
+from slipway.benchmarking.inputs import largest_case
+from slipway.benchmarking.rows import others_percent, report, sizes_of, windows_at
+from slipway.benchmarking.scenarios import offline, server
+from slipway.benchmarking.soundness import too_little
+from slipway.benchmarking.sweeps import sweep
 from slipway.errors import EnvironmentMissing, RequestError
 from slipway.protocols import BenchmarkRequest
 from slipway.providers import PROVIDERS, allotted_cores
-from slipway.reports import BenchmarkReport, BenchmarkSuite, Placement, SessionSettings
+from slipway.reports import BenchmarkReport, BenchmarkSuite, ScenarioReport, SessionSettings
 from slipway.samples.arrays import Arrays
 from slipway.samples.golden import GoldenSet
 from slipway.specs import BenchmarkSpec
-
-# Disturbed processes are made up for by half as many again.
-EXTENSION: Final = 0.5
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured: queries per arm and size, spread over processes, within a time."""
-
-    sizes: tuple[int, ...]
-    queries: int
-    processes: int
-    budget_s: float
-
-    @classmethod
-    def of(cls, options: BenchmarkSpec, *, arms: int) -> "Plan":
-        """What a spec asks for: the queries that its percentile needs, unless it says how many."""
-        queries = options.queries or statistics.queries_needed(options.percentile)
-        return cls(
-            sizes=options.batch_sizes,
-            queries=queries,
-            processes=min(options.processes, queries),
-            budget_s=options.max_seconds * arms * len(options.batch_sizes),
-        )
-
-    @property
-    def rounds(self) -> int:
-        """Queries per process."""
-        return math.ceil(self.queries / self.processes)
-
-    @property
-    def most_processes(self) -> int:
-        """With those that make up for disturbed ones."""
-        return self.processes + math.ceil(EXTENSION * self.processes)
 
 
 def measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkSuite:
@@ -93,6 +54,8 @@ def measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkSuite:
                 "status": "missing environment",
                 "reason": str(error),
                 "rows": tuple(_relabelled(row, request.provider) for row in found.rows),
+                "scenarios": (),
+                "sweep": None,
             }
         )
 
@@ -110,6 +73,15 @@ def _measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkSuite:
     plan = Plan.of(options, arms=len(arms))
     found = collect(arms, recorded, plan, scratch=scratch)
     after = conditions.Clocks.read()
+    rows = tuple(
+        row
+        for size in sizes_of(found)
+        for row in report(
+            windows_at(found, size, wanted=plan.processes),
+            provider=request.provider,
+            slo_p99_ms=options.slo_p99_ms,
+        )
+    )
     broken = too_little(
         found[0].placements,
         ort_name=PROVIDERS[request.provider].ort_name,
@@ -127,17 +99,24 @@ def _measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkSuite:
             others_percent=others_percent(found),
             provider_options=arms[0].provider_options,
         ),
-        rows=tuple(
-            row
-            for size in sizes_of(found)
-            for row in report(
-                windows_at(found, size, wanted=plan.processes),
-                provider=request.provider,
-                slo_p99_ms=options.slo_p99_ms,
-            )
-        ),
+        rows=rows,
+        scenarios=_scenarios(arms, recorded, options, scratch),
         placements=found[0].placements,
+        sweep=sweep(arms, rows, recorded, options, scratch=scratch) if options.sweep else None,
     )
+
+
+def _scenarios(
+    arms: list[Arm], recorded: Arrays, options: BenchmarkSpec, scratch: Path
+) -> tuple[ScenarioReport, ...]:
+    """What was asked for beside single-stream."""
+    found: list[ScenarioReport] = []
+    if "offline" in options.scenarios:
+        found += offline(arms, recorded, options, scratch=scratch)
+    if "server" in options.scenarios:
+        for size in options.batch_sizes:
+            found += server(arms, recorded, options, size=size)
+    return tuple(found)
 
 
 def _describe_only(request: BenchmarkRequest, scratch: Path) -> BenchmarkSuite:
@@ -173,71 +152,3 @@ def arms_of(request: BenchmarkRequest, scratch: Path) -> list[Arm]:
         )
         for label, model in request.models.items()
     ]
-
-
-def collect(arms: Sequence[Arm], recorded: Arrays, plan: Plan, *, scratch: Path) -> list[Windows]:
-    """Measure in one fresh process after the other until the plan is fulfilled or its time is over.
-
-    Processes that other load disturbed are made up for by further ones. The first also proves that
-    what is measured is sound.
-    """
-    deadline = time.monotonic() + plan.budget_s
-    found: list[Windows] = []
-    while not found or (_wants_more(found, plan) and time.monotonic() < deadline):
-        left_s = max(deadline - time.monotonic(), 0.0)
-        work = partial(
-            run_process,
-            arms,
-            recorded,
-            plan,
-            most_s=left_s / max(plan.processes - len(found), 1),
-            seed=len(found),
-            scratch=None if found else scratch,
-        )
-        what = f"the measurement of {', '.join(arm.label for arm in arms)}"
-        found.append(in_process(work, returns=Windows, what=what))
-    return found
-
-
-def _wants_more(found: Sequence[Windows], plan: Plan) -> bool:
-    quiet = sum(not process.noisy for process in found)
-    return len(found) < plan.processes or (
-        quiet < plan.processes and len(found) < plan.most_processes
-    )
-
-
-def run_process(
-    arms: Sequence[Arm],
-    recorded: Arrays,
-    plan: Plan,
-    *,
-    most_s: float,
-    seed: int,
-    scratch: Path | None = None,
-) -> Windows:
-    """One process's part: open all arms, and measure them at every batch size.
-
-    With a scratch folder it first proves that they are sound.
-    """
-    sessions = {arm.label: arm.open(record=scratch is not None) for arm in arms}
-    batch = BatchDimension.of(sessions[arms[0].label].inputs)
-    sizes = batch.sizes(plan.sizes)
-    placements: tuple[Placement, ...] = ()
-    windows: list[Window] = []
-    for size in sizes:
-        feeds = feeds_of(sessions, recorded, batch=batch, size=size)
-        if scratch is not None and not windows:
-            placements = prove(arms, sessions, feeds, scratch=scratch)
-        with pinned(arms):
-            windows.append(
-                run_interleaved(
-                    bind_all(sessions, feeds),
-                    batch_size=size,
-                    rounds=plan.rounds,
-                    most_s=most_s / len(sizes),
-                    threads=most_threads(arms),
-                    waits=waits(arms),
-                    seed=seed,
-                )
-            )
-    return Windows(windows=tuple(windows), placements=placements)

@@ -39,6 +39,7 @@ class Window(Value):
     latencies_ns: dict[str, tuple[int, ...]]
     noisy: bool
     others_percent: float | None = None
+    elapsed_s: float | None = None
 
     def of(self, label: str) -> Array:
         """One arm's latencies in nanoseconds."""

@@ -98,6 +98,7 @@ def export(
             for tensor in (*report.inputs, *report.outputs):
                 say(f"  {tensor.name}: {tensor.dtype} {list(tensor.shape)}")
             say(f"parity {'passed' if report.passed else 'FAILED'}: {report.diagnosis}")
+            _list(report.findings)
 
         answer(report, as_json=as_json, words=words, passed=report.passed)
 
@@ -264,12 +265,21 @@ def benchmark(
         typer.Option(help="NAME=SIZE of a dynamic dimension, where inputs are made up."),
     ] = None,
     slo_p99_ms: Annotated[float | None, typer.Option("--slo-p99-ms", help="Wanted p99.")] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Throughput at growing batch sizes, too.")
+    ] = False,
+    arrival_rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Samples a second, for the server scenario.")
+    ] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Search session settings and batch size.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure latency of models side by side, with intervals, in one interleaved session."""
     with answering(as_json=as_json, working="measuring"):
         from slipway.cli.benchmark_view import parse_dimensions, print_benchmark
-        from slipway.specs import BenchmarkSpec
+        from slipway.specs import BenchmarkSpec, SweepSpec
         from slipway.stages.bare import benchmark_files
 
         result = benchmark_files(
@@ -283,6 +293,13 @@ def benchmark(
                 processes=processes,
                 intra_op_threads=threads,
                 slo_p99_ms=slo_p99_ms,
+                scenarios=(
+                    "single-stream",
+                    *(("offline",) if offline else ()),
+                    *(("server",) if arrival_rate else ()),
+                ),
+                arrival_rate=arrival_rate,
+                sweep=SweepSpec() if sweep else None,
             ),
         )
         answer(
@@ -321,7 +338,8 @@ def selftest(bundle: BundleFolder, as_json: Json = False) -> None:
 
         def words() -> None:
             for variant in report.variants:
-                detail = "repeats its answers" if variant.passed else f"FAILED: {variant.reason}"
+                detail = "repeats its answers" if variant.passed else "FAILED"
+                detail += f": {variant.reason}" if variant.reason else ""
                 say(f"{variant.precision}: {detail}")
 
         answer(report, as_json=as_json, words=words, passed=report.passed)

@@ -8,7 +8,13 @@ from rich.table import Table
 
 from slipway.cli.output import complain, say
 from slipway.errors import RequestError
-from slipway.reports import BenchmarkSuite, Estimate
+from slipway.reports import (
+    BenchmarkSuite,
+    Estimate,
+    ScenarioReport,
+    SessionSettings,
+    SweepReport,
+)
 
 
 def parse_dimensions(given: Sequence[str]) -> dict[str, int]:
@@ -56,7 +62,40 @@ def print_benchmark(result: BenchmarkSuite) -> None:
             row.verdict + (" (unstable)" if row.noisy else ""),
         )
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120).print(table)
+    for load in result.scenarios:
+        _print_scenario(load)
+    if result.sweep is not None:
+        _print_sweep(result.sweep)
     _print_conditions(result)
+
+
+def _print_scenario(row: ScenarioReport) -> None:
+    at = f", {row.arrival_rate:g} samples/s arriving" if row.arrival_rate else ""
+    objective = {True: "; keeps the SLO", False: "; misses the SLO", None: ""}[row.meets_slo]
+    say(
+        f"{row.scenario} {row.precision}, batch {row.batch_size}{at}: {row.throughput:.0f} "
+        f"samples/s, p50 {_estimate(row.p50)} ms, p99 {_estimate(row.p99)} ms{objective}"
+    )
+
+
+def _print_sweep(found: SweepReport) -> None:
+    for trial in found.trials:
+        settings = _settings(trial.settings)
+        say(f"sweep {found.precision}, {settings}: {trial.ratio or 1.0:.3f}, {trial.verdict}")
+    for row in found.batches:
+        _print_scenario(row)
+    batch = found.best_batch_size
+    saturates = "" if batch is None else f"; throughput saturates at batch size {batch}"
+    largest = found.largest_within_slo
+    within = "" if largest is None else f"; the largest within the SLO is {largest}"
+    say(f"recommended for {found.precision}: {_settings(found.settings)}{saturates}{within}")
+
+
+def _settings(settings: SessionSettings) -> str:
+    return (
+        f"{settings.intra_op_threads} threads, {settings.execution_mode}, "
+        f"optimisation {settings.graph_optimization}"
+    )
 
 
 def _print_conditions(result: BenchmarkSuite) -> None:

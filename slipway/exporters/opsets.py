@@ -7,10 +7,10 @@ import onnx.inliner
 import onnx.version_converter
 
 from slipway.errors import ExportFailed, UnreadableModel
-from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES
 from slipway.exporters.wording import first_lines
 from slipway.providers.signature import model_inputs, model_outputs
 
+_PROTOBUF_BYTES: Final = 1_500_000_000  # ends at 2 GB, and the converter adds to it
 _DEFAULT: Final = frozenset({"", "ai.onnx"})
 
 
@@ -34,7 +34,7 @@ def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """
     given = opset_of(model)
     way_out = f"set opset: {given} in the spec, or export the model again with opset {opset}"
-    if model.ByteSize() > EXTERNAL_DATA_BYTES:
+    if model.ByteSize() > _PROTOBUF_BYTES:
         raise ExportFailed(
             f"the model is too large to be converted from opset {given} to {opset}: {way_out}"
         )

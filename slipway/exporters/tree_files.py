@@ -1,11 +1,12 @@
 """What reading a boosted model's file has in common, whichever library wrote it."""
 
 import contextlib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from slipway.errors import ExportFailed, SourceNotFound, UnreadableModel, UntrustedSource
-from slipway.exporters.archives import is_pickle
+from slipway.exporters.archives import is_pickle, sniff
 
 
 def check_start(path: Path, start: bytes, *, otherwise: str, pickled: str) -> None:
@@ -27,6 +28,11 @@ def check_start(path: Path, start: bytes, *, otherwise: str, pickled: str) -> No
     with path.open("rb") as file:
         if file.read(len(start)) == start:
             return
+    if zipfile.is_zipfile(path) and sniff(path) == "skops":
+        raise UntrustedSource(
+            f"{path.name} holds Python objects of the library's scikit-learn interface (skops): "
+            f"save the model with {pickled}; in MLflow, log the booster itself"
+        )
     if is_pickle(path):
         raise UntrustedSource(
             f"{path.name} is a pickle, which runs code when loaded: save the model with {pickled}"

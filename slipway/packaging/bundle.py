@@ -49,6 +49,10 @@ class BundleContent:
     evidence: dict[str, bytes] = field(default_factory=dict)
     assets: dict[str, Path] = field(default_factory=dict)
     selected: dict[str, Precision] = field(default_factory=dict)
+    serving: dict[str, bytes] = field(default_factory=dict)
+    """Recommended session settings by provider, as JSON."""
+    session_options: dict[str, str | int] = field(default_factory=dict)
+    """MLflow's options for the sessions of the default variant."""
     half_io: frozenset[Precision] = frozenset()
     """Variants whose float32 inputs and outputs have become float16."""
 
@@ -149,6 +153,8 @@ def _write(root: Path, content: BundleContent) -> Manifest:
         _copy(asset, root / "assets" / name)
     for name, data in content.evidence.items():
         _put(root / "evidence" / name, data)
+    for provider, settings in content.serving.items():
+        _put(root / "serving" / f"{provider}.json", settings)
     _put(root / "provenance.json", canonical_json(content.provenance.model_dump(mode="json")))
     variants = _write_variants(root, content)
     _write_default(root, content, variants)
@@ -221,6 +227,7 @@ def _write_default(root: Path, content: BundleContent, variants: _Variants) -> N
         inputs=inputs,
         outputs=outputs,
         providers=_providers([]),
+        session_options=content.session_options,
     )
     for name, data in mlmodel_files(served, example=_first_row(content, inputs)).items():
         _put(root / name, data)

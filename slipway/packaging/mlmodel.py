@@ -9,8 +9,8 @@ so we write it beside the validated bytes. The format is that of MLflow 3.17 (wh
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +46,8 @@ class ServedModel:
     """What an MLmodel says of one model file.
 
     `data` is relative to the MLmodel's folder; `identity` is what the model's id is
-    derived from; `providers` are onnxruntime's names, in the order of preference.
+    derived from; `providers` are onnxruntime's names, in the order of preference;
+    `session_options` are mlflow.onnx's own.
     """
 
     data: str
@@ -55,6 +56,7 @@ class ServedModel:
     inputs: Sequence[TensorInfo]
     outputs: Sequence[TensorInfo]
     providers: Sequence[str]
+    session_options: Mapping[str, str | int] = field(default_factory=dict)
 
 
 def mlmodel_files(served: ServedModel, *, example: "Arrays | None" = None) -> dict[str, bytes]:
@@ -85,7 +87,7 @@ def _mlmodel(served: ServedModel, example: dict[str, str] | None) -> dict[str, A
             "onnx": {
                 "code": None,
                 "data": served.data,
-                "onnx_session_options": None,
+                "onnx_session_options": dict(served.session_options) or None,
                 "onnx_version": version("onnx"),
                 "providers": list(served.providers),
             },

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from slipway.errors import IntegrityError, ModelError
 from slipway.packaging.manifest import read_manifest
-from slipway.packaging.verify import verify_bundle
+from slipway.packaging.verify import MADE_ELSEWHERE, verify_bundle
 from slipway.reports import ReplayedVariant, SelftestReport
 from slipway.specs import Precision
 
@@ -20,6 +20,7 @@ def selftest_bundle(path: Path, replay: Replay) -> SelftestReport:
     """Verify a bundle, then load and replay each variant; stop at the first that fails.
 
     The order is the manifest's: fp32 first. A variant after a failed one is not in the report.
+    One that was optimized for another machine and repeats its answers here passes with a reason.
 
     Raises:
         SourceNotFound: when there is no such folder.
@@ -29,9 +30,12 @@ def selftest_bundle(path: Path, replay: Replay) -> SelftestReport:
     if not verified.passed:
         wrong = [finding.message for finding in verified.findings if finding.level == "error"]
         raise IntegrityError(f"{path} is not as it was sealed: {'; '.join(wrong)}")
+    elsewhere = {f.place: f.message for f in verified.findings if f.code == MADE_ELSEWHERE}
     replayed: list[ReplayedVariant] = []
     for variant in read_manifest(path).variants:
         result = _replay(variant.precision, path / variant.model, path, replay)
+        if result.passed and variant.precision in elsewhere:
+            result = result.model_copy(update={"reason": elsewhere[variant.precision]})
         replayed.append(result)
         if not result.passed:
             break

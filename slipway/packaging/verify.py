@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from pydantic import ValidationError
+
 from slipway.artifacts import Digest, FileEntry, digest_file
 from slipway.errors import IntegrityError, SourceNotFound, os_failure
-from slipway.packaging.manifest import MANIFEST_NAME, read_manifest
+from slipway.packaging.manifest import MANIFEST_NAME, Manifest, read_manifest
 from slipway.packaging.mlmodel import MLMODEL_NAME
-from slipway.reports import Finding, VerifyReport
+from slipway.providers.hardware import differs
+from slipway.reports import Evidence, Finding, VerifyReport
+
+EVIDENCE_NAME: Final = "evidence/evidence.json"
+MADE_ELSEWHERE: Final = "made-elsewhere"
 
 MLFLOW_MARK: Final = "registered_model_meta"
 """MLflow writes this file beside the MLmodel of whatever it loads through `models:/`."""
@@ -25,7 +31,8 @@ def verify_bundle(path: Path, *, digest: Digest | None = None) -> VerifyReport:
     Codes of the findings: `manifest` (absent, unreadable or altered), `digest` (another bundle than
     expected), `missing`, `changed`, `extra`, `link` (symbolic), `special` (neither file nor
     folder), `unreadable`; and as a warning `hardlink`: the bytes are right, but can be changed
-    through the other name, and onnx refuses external data with two names.
+    through the other name, and onnx refuses external data with two names; `made-elsewhere`: a graph
+    that was optimized for another machine.
 
     Not counted as extra: `registered_model_meta` beside an MLmodel of the manifest, a plain file
     that MLflow writes into what it loads and that nothing reads.
@@ -48,12 +55,34 @@ def verify_bundle(path: Path, *, digest: Digest | None = None) -> VerifyReport:
         raise os_failure(error, f"reading the bundle {path}") from error
     findings += (f for file in manifest.files for f in _compare(path, file, there))
     findings += _unlisted(there, {file.path for file in manifest.files})
+    findings += _made_elsewhere(path, manifest)
     return VerifyReport(
         passed=all(finding.level != "error" for finding in findings),
         digest=manifest.digest,
         files=len(manifest.files),
         findings=tuple(findings),
     )
+
+
+def _made_elsewhere(root: Path, manifest: Manifest) -> Iterator[Finding]:
+    """Variants whose graph was optimized for another machine than this one."""
+    if not any(variant.precision == "fp32-optimized" for variant in manifest.variants):
+        return
+    try:
+        evidence = Evidence.model_validate_json((root / EVIDENCE_NAME).read_bytes())
+    except (OSError, ValidationError):  # changed or absent: said already
+        return
+    shipped = {variant.precision for variant in manifest.variants}
+    for variant in evidence.variants:
+        made_for = variant.conversion.made_for
+        if variant.precision in shipped and made_for and (difference := differs(made_for)):
+            yield Finding(
+                level="warning",
+                code=MADE_ELSEWHERE,
+                message=f"{variant.precision} was made for {difference}; serve fp32 here, or make "
+                "it on this machine",
+                place=variant.precision,
+            )
 
 
 def _walk(root: Path, inside: str = "") -> Iterator[tuple[str, os.stat_result]]:

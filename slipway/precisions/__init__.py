@@ -19,9 +19,11 @@ from slipway.specs import Precision
 
 CONVERTERS: Final[dict[Precision, str]] = {
     "fp32": "slipway.precisions.fp32",
+    "fp32-optimized": "slipway.precisions.fp32_optimized",
     "fp16": "slipway.precisions.fp16",
     "int8-dynamic": "slipway.precisions.int8_dynamic",
     "int8-static": "slipway.precisions.int8_static",
+    "int4-weights": "slipway.precisions.int4_weights",
 }
 
 

@@ -17,8 +17,12 @@ from slipway.reports import Finding, ScaleAudit
 Settings = Mapping[str, str | int | float | bool]
 
 
-def finish(model: onnx.ModelProto, scratch: Path) -> Path:
+def finish(
+    model: onnx.ModelProto, scratch: Path, *, metadata: Mapping[str, str] | None = None
+) -> Path:
     """Write the converted model as `model/model.onnx` in a fresh `scratch` and prove it loads.
+
+    `metadata` is all that the model carries of it.
 
     Raises:
         PrecisionFailed: when the checker or onnxruntime refuses it, with the reason.
@@ -26,6 +30,7 @@ def finish(model: onnx.ModelProto, scratch: Path) -> Path:
     from slipway.providers.sessions import Session
 
     tidy(model)
+    onnx.helper.set_model_props(model, dict(metadata or {}))
     path = scratch / "model" / "model.onnx"
     path.parent.mkdir(parents=True)
     save_model(model, path)

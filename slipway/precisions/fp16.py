@@ -4,6 +4,7 @@ For GPUs: onnxruntime's CPU provider computes it in float32 with casts, no faste
 overflow. What decides is in `half`; here the parts are called in their order.
 """
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Final
 
 import numpy as np
 import onnx
+from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model
 
-from slipway.errors import PrecisionFailed
+from slipway.errors import PrecisionFailed, UnreadableModel
 from slipway.precisions import graphs
 from slipway.precisions.finishing import finish, skip, tools, workplace
 from slipway.precisions.gating import choose_samples
@@ -24,7 +26,7 @@ from slipway.precisions.half.rewriting import Rewritten, rewrite
 from slipway.precisions.half.values import HALF_UNIT, Units, read_units
 from slipway.precisions.transposes import move_transposes_behind_matmul
 from slipway.protocols import ConvertRequest, ConvertResult
-from slipway.providers.signature import model_inputs
+from slipway.providers.signature import model_inputs, read_graph
 from slipway.reports import Finding
 from slipway.samples.arrays import Samples, load_samples
 from slipway.specs import Fp16Spec
@@ -46,19 +48,21 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
         PrecisionFailed: when a weight is NaN, or the conversion gives an unusable model.
     """
     options = request.options if isinstance(request.options, Fp16Spec) else Fp16Spec()
-    model = graphs.load_model(request.model)
+    model = read_graph(request.model)
     if reason := inapplicable(model):
         return skip(reason)
-    _refuse_nan(model)
+    _refuse_nan(model, request.model.parent)
     samples = None
     if request.calibration is not None:
         samples = choose_samples(model, load_samples(request.calibration), count=options.samples)
     with workplace(scratch) as work:
+        _copy_weights(model, request.model.parent, work)
         making = _Making.prepare(model, work / "normalized.onnx", options, samples)
         del model
         made = making.make()
-    if made is None:
-        return skip("nothing in the model gains more by float16 than the casts around it cost")
+        if made is None:
+            return skip("nothing in the model gains more by float16 than the casts around it cost")
+        load_external_data_for_model(made.model, str(work))  # what stayed float32
     path = finish(made.model, scratch)
     return ConvertResult(
         status="passed",
@@ -84,10 +88,27 @@ def inapplicable(model: onnx.ModelProto) -> str | None:
     return None
 
 
-def _refuse_nan(model: onnx.ModelProto) -> None:
+def _copy_weights(model: onnx.ModelProto, source: Path, work: Path) -> None:
+    """Copy the files of external data, so that the model can be written beside them."""
     for name, tensor in graphs.constants(model.graph):
-        is_float = tensor.data_type == onnx.TensorProto.FLOAT
-        if is_float and np.isnan(constants.read_values(tensor)).any():
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = Path(ExternalDataInfo(tensor).location)
+        if location.is_absolute() or ".." in location.parts:
+            raise UnreadableModel(f"external data of {name} lies outside the model's folder")
+        target = work / location
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / location, target)
+
+
+def _refuse_nan(model: onnx.ModelProto, folder: Path) -> None:
+    for name, tensor in graphs.constants(model.graph):
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        # The least number of an array with NaN in it is NaN; nothing else is allocated for that.
+        values = constants.read_values(tensor, folder)
+        if values.size and np.isnan(values.min()):
             raise PrecisionFailed(f"{name} holds NaN; export the model with sound weights")
 
 
@@ -159,7 +180,7 @@ class _Making:
     ) -> "_Making":
         model = normalize(model)
         move_transposes_behind_matmul(model.graph)
-        graphs.save_model(model, path)
+        onnx.save_model(model, path)
         light = onnx.load(path, load_external_data=False)
         making = cls(path, infer_types(light), options, samples)
         if samples is not None:
@@ -194,15 +215,16 @@ class _Making:
         }
 
     def _convert(self) -> _Made | None:
-        model = graphs.load_model(self.path)
+        model = onnx.load(self.path, load_external_data=False)
         units = read_units(model, self.types, keep_io=self.options.keep_io_types)
-        softened = constants.soften_masks(units.values)
+        softened = constants.soften_masks(units.values, self.path.parent)
         found = reasons.find_reasons(
             model,
             units,
             self.types,
             extents={n: e for n, e in self.extents.items() if n in units.values},
             largest_activation=self.options.largest_activation,
+            folder=self.path.parent,
         )
         for name in self.overflowed:
             value = units.values[name]
@@ -212,7 +234,7 @@ class _Making:
         halves = choose_halves(units, self.types, set(found))
         if not any(halves[HALF_UNIT + 1 :]):
             return None
-        rewritten = rewrite(model, units, halves)
+        rewritten = rewrite(model, units, halves, self.path.parent)
         graphs.tidy(model)
         return _Made(model, units, halves, found, softened, rewritten)
 

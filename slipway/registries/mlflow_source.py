@@ -1,11 +1,13 @@
 """Models at MLflow's addresses, downloaded with the framework that their flavour names."""
 
 import re
-from pathlib import Path
+import tempfile
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from slipway.artifacts import digest_file
 from slipway.errors import RequestError, SourceNotFound
-from slipway.registries.flavours import ModelFiles, read_flavour
+from slipway.registries.flavours import DESCRIPTION, ModelFiles, read_flavour
 from slipway.registries.mlflow_client import open_client
 from slipway.registries.mlflow_errors import translated
 from slipway.registries.sqlite import database_path
@@ -14,8 +16,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _ADDRESS: Final = re.compile(
-    r"models:/(?P<name>[^/@]+)(/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))|runs:/(?P<run>[^/]+)/.+"
+    r"models:/(?P<name>[^/@]+)(/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))|"
+    r"runs:/(?P<run>[^/]+)/(?P<path>.+)"
 )
+_LOGGED: Final = re.compile(r"models:/(m-[^/]+)")
+_MARK: Final = "registered_model_meta"  # MLflow writes it into what it loads
 
 
 class DownloadedModel(NamedTuple):
@@ -26,14 +31,23 @@ class DownloadedModel(NamedTuple):
     """The address of the model's own file, with a version where an alias was given."""
 
 
-def download_model(uri: str, folder: Path, *, registry_uri: str) -> DownloadedModel:
-    """Download `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/ID/PATH` into a folder.
+class LocatedModel(NamedTuple):
+    """A model that MLflow knows, not downloaded yet."""
+
+    uri: str
+    address: str
+    """With a version where an alias was given."""
+    place: str
+    """Where its files are: an address of storage, or of the server that passes them on."""
+    registry_uri: str
+
+
+def locate_model(uri: str, *, registry_uri: str) -> LocatedModel:
+    """Find `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/ID/PATH`.
 
     Raises:
-        RequestError: for another address, a registry that is not MLflow, or a model without a
-            flavour that names a framework.
+        RequestError: for another address, or a registry that is not MLflow.
         SourceNotFound: when there is no such version, alias or run.
-        UnreadableModel: when the model's description is damaged.
         EnvironmentMissing: when MLflow is not installed.
         RegistryUnavailable: when it does not answer.
     """
@@ -46,25 +60,91 @@ def download_model(uri: str, folder: Path, *, registry_uri: str) -> DownloadedMo
     if registry_uri.startswith("memory:"):
         raise RequestError(f"{uri} is in MLflow, and the registry is {registry_uri}")
     client = open_client(registry_uri, database_path(registry_uri))
-    with translated(f"downloading {uri} from {registry_uri}"):
-        address, place = _locate(client, uri, found)
-        model = _download(place, folder, registry_uri)
-    files = read_flavour(model, uri)
-    inside = files.path.relative_to(model).as_posix()
-    return DownloadedModel(files, address if inside == "." else f"{address}/{inside}")
+    with translated(f"finding {uri} in {registry_uri}"):
+        return LocatedModel(uri, *_locate(client, uri, found), registry_uri)
+
+
+def current_marks(model: LocatedModel) -> dict[str, str]:
+    """What tells a model from another at the same place: its description, its files' sizes.
+
+    MLflow keeps no digests of files and lets a run's be overwritten. But it writes a new
+    description, with an identifier and a time of its own, whenever it logs a model; so the same
+    description and the same sizes are the same model, unless somebody changed a file behind
+    MLflow's back. Against that, the spec's `sha256` holds.
+
+    Raises:
+        SourceNotFound, RequestError, RegistryUnavailable: as `download_model` does.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with (
+        translated(f"looking at {model.uri} in {model.registry_uri}"),
+        tempfile.TemporaryDirectory(prefix="slipway-") as folder,
+    ):
+        files = get_artifact_repository(
+            model.place, tracking_uri=model.registry_uri, registry_uri=model.registry_uri
+        )
+        sizes, pending = {}, [""]
+        while pending:
+            for entry in files.list_artifacts(pending.pop() or None):
+                if entry.is_dir:
+                    pending.append(entry.path)
+                elif PurePosixPath(entry.path).name != _MARK:
+                    sizes[entry.path] = str(entry.file_size)
+        if DESCRIPTION not in sizes:
+            return {}  # no model: the download says so
+        # MLflow's repositories carry no types.
+        described = digest_file(Path(files.download_artifacts(DESCRIPTION, folder)))  # type: ignore[no-untyped-call]
+    return {"": model.place, **sizes, DESCRIPTION: described}
+
+
+def download_model(model: LocatedModel, folder: Path) -> DownloadedModel:
+    """Download a model into a folder.
+
+    Raises:
+        RequestError: for a model without a flavour that names a framework.
+        SourceNotFound: when a path in a run does not exist.
+        UnreadableModel: when the model's description is damaged.
+        RegistryUnavailable: when MLflow does not answer.
+    """
+    with translated(f"downloading {model.uri} from {model.registry_uri}"):
+        root = _download(model.place, folder, model.registry_uri)
+    files = read_flavour(root, model.uri)
+    inside = files.path.relative_to(root).as_posix()
+    address = model.address if inside == "." else f"{model.address}/{inside}"
+    return DownloadedModel(files, address)
 
 
 def _locate(client: "MlflowClient", uri: str, found: re.Match[str]) -> tuple[str, str]:
     """The address with a version for an alias, and where the model's files are."""
     if found["run"]:
-        client.get_run(found["run"])  # for a clear answer where there is none
-        return uri.rstrip("/"), uri
+        path = found["path"].rstrip("/")
+        return uri.rstrip("/"), _place_in_run(client, found["run"], path)
     name = found["name"]
     version = found["version"] or client.get_registered_model(name).aliases.get(found["alias"])
     if version is None:
         raise SourceNotFound(f"{uri}: {name} has no alias {found['alias']}")
-    place = client.get_model_version_download_uri(name, str(version))
+    place = str(client.get_model_version_download_uri(name, str(version)))
+    if logged := _LOGGED.fullmatch(place):
+        place = str(client.get_logged_model(logged[1]).artifact_location)
     return f"models:/{name}/{version}", place
+
+
+def _place_in_run(client: "MlflowClient", run_id: str, path: str) -> str:
+    """Where a path of a run is: in the last model that was logged under its name, or in the run.
+
+    MLflow's own way from runs:/ to a logged model (3.17) asks the process's tracking server, which
+    need not be the registry that is asked here.
+    """
+    run = client.get_run(run_id)
+    name, _, inside = path.partition("/")
+    outputs = getattr(run.outputs, "model_outputs", None) or ()
+    logged = [client.get_logged_model(output.model_id) for output in outputs]
+    named = [model for model in logged if model.name == name]
+    if not named:
+        return f"{str(run.info.artifact_uri).rstrip('/')}/{path}"
+    last = max(named, key=lambda model: model.creation_timestamp)
+    return f"{str(last.artifact_location).rstrip('/')}/{inside}".rstrip("/")
 
 
 def _download(place: str, folder: Path, registry_uri: str) -> Path:

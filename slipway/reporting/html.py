@@ -12,8 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from slipway.reporting import cells, formatting, frontier, plots, summary
+from slipway.reporting.throughput_plot import throughput_plot
 from slipway.reports import (
     BenchmarkReport,
+    BenchmarkSuite,
     Diagnosis,
     Divergence,
     Evidence,
@@ -45,6 +47,15 @@ class FrontierPanel:
 
 
 @dataclass(frozen=True)
+class LoadPanel:
+    """Latency against throughput on one provider, and what was recommended there."""
+
+    provider: str
+    plot: Markup
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PlacedFinding:
     """A finding with everywhere that it was made, so that it is told once."""
 
@@ -65,6 +76,7 @@ def render_report(evidence: Evidence, *, provenance: Provenance) -> str:
         sizes=plots.size_plot(evidence.variants),
         metrics=plots.metric_plot(evidence),
         frontiers=frontier_panels(evidence),
+        loads=load_panels(evidence),
         findings=placed_findings(evidence),
         benchmarked=benchmark_rows(evidence),
     )
@@ -108,6 +120,50 @@ def frontier_panels(evidence: Evidence) -> tuple[FrontierPanel, ...]:
         for found in evidence.frontiers
         if len(found.points) > 1
     )
+
+
+def load_panels(evidence: Evidence) -> tuple[LoadPanel, ...]:
+    """One panel for each provider that growing batches were measured on."""
+    found = []
+    for suite in evidence.suites:
+        rows = suite.sweep.batches if suite.sweep and suite.sweep.batches else suite.scenarios
+        offline = [row for row in rows if row.scenario == "offline"]
+        notes = tuple(_load_notes(suite))
+        if offline or notes:
+            title = f"Latency against throughput on {suite.provider}"
+            plot = throughput_plot(offline, title=title)
+            found.append(LoadPanel(provider=suite.provider, plot=plot, notes=notes))
+    return tuple(found)
+
+
+def _load_notes(suite: BenchmarkSuite) -> Iterator[str]:
+    """What was recommended, and how samples that arrive by themselves were answered."""
+    if suite.sweep is not None:
+        found = suite.sweep
+        yield (
+            f"Recommended for {found.precision}: "
+            f"{formatting.count(found.settings.intra_op_threads, 'thread')}, "
+            f"{found.settings.execution_mode} execution, "
+            f"graph optimization {found.settings.graph_optimization}."
+        )
+        if found.best_batch_size is not None:
+            yield f"Throughput saturates at batch size {found.best_batch_size}."
+        if found.largest_within_slo is not None:
+            yield (
+                f"Batch size {found.largest_within_slo} is the largest that keeps the p99 within "
+                "the SLO at the asked arrival rate."
+            )
+    for row in suite.scenarios:
+        if row.scenario == "server" and row.arrival_rate is not None:
+            p99 = (
+                formatting.estimate(row.p99)
+                if formatting.is_number(row.p99.value_ms)
+                else "not estimable from so few samples"
+            )
+            yield (
+                f"{row.precision}, batch size {row.batch_size}, "
+                f"{formatting.significant(row.arrival_rate)} samples/s arriving: p99 {p99}."
+            )
 
 
 def _panel(provider: str, batch_size: int, rows: tuple[BenchmarkReport, ...]) -> LatencyPanel:

@@ -10,10 +10,12 @@ explains a wrong one. Import from here.
 from slipway.specs.addresses import REGISTRY_SCHEMES, file_name, local_path, scheme_of
 from slipway.specs.judging import BudgetSpec, ParitySpec, Tolerance, is_close_or_better
 from slipway.specs.loading import PATH_FIELDS, load_spec, resolve_paths
-from slipway.specs.measuring import BenchmarkSpec
+from slipway.specs.measuring import BenchmarkSpec, SweepSpec
 from slipway.specs.precisions import (
     Fp16Spec,
+    Fp32OptimizedSpec,
     Fp32Spec,
+    Int4WeightsSpec,
     Int8DynamicSpec,
     Int8StaticSpec,
     PrecisionSpec,
@@ -27,6 +29,7 @@ from slipway.specs.words import (
     MAX_OPSET,
     MIN_OPSET,
     PRECISIONS,
+    QUANTIZED,
     Alias,
     CalibrationMethod,
     DType,
@@ -50,6 +53,7 @@ __all__ = [
     "MIN_OPSET",
     "PATH_FIELDS",
     "PRECISIONS",
+    "QUANTIZED",
     "REGISTRY_SCHEMES",
     "Alias",
     "BenchmarkSpec",
@@ -59,8 +63,10 @@ __all__ = [
     "DataSpec",
     "ExecutionMode",
     "Fp16Spec",
+    "Fp32OptimizedSpec",
     "Fp32Spec",
     "Framework",
+    "Int4WeightsSpec",
     "Int8DynamicSpec",
     "Int8StaticSpec",
     "Metric",
@@ -77,6 +83,7 @@ __all__ = [
     "ReleaseSpec",
     "Scenario",
     "SourceSpec",
+    "SweepSpec",
     "Target",
     "TensorSpec",
     "Tolerance",

@@ -16,7 +16,7 @@ class Tolerance(Value):
 
 
 class ParitySpec(Value):
-    """Tolerances by precision; INT8 is judged by the task metric where there is one."""
+    """Tolerances by precision; INT8 and INT4 are judged by the task metric where there is one."""
 
     fp32: Tolerance = Field(default_factory=Tolerance, description="For the exported model.")
     fp16: Tolerance = Field(
@@ -27,17 +27,18 @@ class ParitySpec(Value):
         ge=0,
         le=1,
         description="Share of golden rows whose label must agree, for classifiers and for INT8 "
-        "without labelled data.",
+        "and INT4 without labelled data.",
     )
     int8_relative_error: float = Field(
         default=0.1,
         gt=0,
-        description="Without labelled data, the largest relative L2 error of an INT8 variant.",
+        description="Without labelled data, the largest relative L2 error of an INT8 or INT4 "
+        "variant.",
     )
 
     def for_precision(self, precision: Precision) -> Tolerance:
         """The tolerance that applies to a precision's raw outputs."""
-        return self.fp32 if precision == "fp32" else self.fp16
+        return self.fp32 if precision in {"fp32", "fp32-optimized"} else self.fp16
 
 
 class BudgetSpec(Value):

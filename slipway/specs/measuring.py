@@ -1,11 +1,26 @@
-"""How variants are measured: providers, and how much."""
+"""How variants are measured: providers, scenarios, how much, and what is searched for."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from slipway.artifacts import Value
-from slipway.specs.words import OptionValue, ProviderName
+from slipway.specs.words import OptionValue, ProviderName, Scenario
+
+
+class SweepSpec(Value):
+    """A search for the session settings and the batch size that serve a model best."""
+
+    session: bool = Field(
+        default=True,
+        description="Try intra-op threads, execution modes and graph optimisation levels, one "
+        "after the other, and keep what is faster for sure.",
+    )
+    batch: bool = Field(
+        default=True,
+        description="Double the batch size until throughput grows by less than 5 %.",
+    )
+    max_batch_size: int = Field(default=64, ge=1, description="Where doubling ends at the latest.")
 
 
 class BenchmarkSpec(Value):
@@ -25,6 +40,15 @@ class BenchmarkSpec(Value):
         le=1,
         description="The benchmark on a provider fails where a smaller share of a variant's nodes "
         "ran on it than this; 0 only reports it.",
+    )
+    scenarios: tuple[Scenario, ...] = Field(
+        default=("single-stream",),
+        min_length=1,
+        description="MLPerf LoadGen's: single-stream is latency, one query after the other; "
+        "offline is throughput, over growing batches; server is latency under Poisson arrivals.",
+    )
+    arrival_rate: float | None = Field(
+        default=None, gt=0, description="Samples per second that arrive in the server scenario."
     )
     batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(1,), min_length=1, description="Batch sizes to measure."
@@ -58,6 +82,19 @@ class BenchmarkSpec(Value):
     slo_p99_ms: float | None = Field(
         default=None, gt=0, description="The p99 latency at batch size 1 that serving needs."
     )
+    sweep: SweepSpec | None = Field(
+        default=None,
+        description="Search session settings and batch size for the best variant; `{}` takes the "
+        "defaults. What is found goes into the bundle as the recommended settings.",
+    )
     fresh: bool = Field(
         default=False, description="Measure again even where nothing changed on this machine."
     )
+
+    @model_validator(mode="after")
+    def _arrivals_have_a_rate(self) -> Self:
+        if "server" in self.scenarios and self.arrival_rate is None:
+            raise ValueError(
+                "the server scenario needs arrival_rate, the samples per second that arrive"
+            )
+        return self

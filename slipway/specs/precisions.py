@@ -22,6 +22,14 @@ class Fp32Spec(PrecisionSpec):
     required: bool = Field(default=True, description="Fail the whole release when it fails.")
 
 
+class Fp32OptimizedSpec(PrecisionSpec):
+    """The graph as onnxruntime optimizes it, saved for this machine's CPU; it starts sooner."""
+
+    fusions: bool = Field(
+        default=True, description="Fuse attention, too, where onnxruntime's offline tool finds it."
+    )
+
+
 class Fp16Spec(PrecisionSpec):
     """Half precision weights and activations; for GPUs, since CPUs compute it in float32."""
 
@@ -84,10 +92,41 @@ class Int8StaticSpec(PrecisionSpec):
     )
 
 
+class Int4WeightsSpec(PrecisionSpec):
+    """Four-bit weights of MatMul, Gemm and embeddings in blocks; for models that weights dominate.
+
+    Needs no data. Activations stay float32.
+    """
+
+    block_size: Literal[16, 32, 64, 128, 256] = Field(
+        default=32, description="Weights that share a scale; more are smaller and less exact."
+    )
+    symmetric: bool = Field(
+        default=True, description="No zero points; without, each block spans what it holds."
+    )
+    embeddings: bool = Field(default=True, description="Pack tables that are looked up in, too.")
+    int8_products: bool = Field(
+        default=False,
+        description="Let the runtime round activations to 8 bits for each product; faster on "
+        "CPUs, and less exact.",
+    )
+    smallest_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Skip models of whose weights less than this share can be packed.",
+    )
+
+
 class PrecisionsSpec(Value):
     """Which variants to make; `{}` takes that precision's defaults."""
 
     fp32: Fp32Spec = Field(default_factory=Fp32Spec, description="The exported model; always made.")
+    fp32_optimized: Fp32OptimizedSpec | None = Field(
+        default=None,
+        alias="fp32-optimized",
+        description="The graph optimized for the CPU that makes it; not for use on others.",
+    )
     fp16: Fp16Spec | None = Field(default=None, description="Half precision.")
     int8_dynamic: Int8DynamicSpec | None = Field(
         default=None, alias="int8-dynamic", description="Dynamic INT8."
@@ -95,14 +134,19 @@ class PrecisionsSpec(Value):
     int8_static: Int8StaticSpec | None = Field(
         default=None, alias="int8-static", description="Static INT8; needs calibration data."
     )
+    int4_weights: Int4WeightsSpec | None = Field(
+        default=None, alias="int4-weights", description="Four-bit weights in blocks."
+    )
 
     def asked(self) -> dict[Precision, PrecisionSpec]:
         """The precisions asked for, in the order of `PRECISIONS`."""
         by_name: dict[Precision, PrecisionSpec | None] = {
             "fp32": self.fp32,
+            "fp32-optimized": self.fp32_optimized,
             "fp16": self.fp16,
             "int8-dynamic": self.int8_dynamic,
             "int8-static": self.int8_static,
+            "int4-weights": self.int4_weights,
         }
         return {name: spec for name, spec in by_name.items() if spec is not None}
 

@@ -16,7 +16,7 @@ Framework = Literal[
     "keras",
     "tensorflow",
 ]
-Precision = Literal["fp32", "fp16", "int8-dynamic", "int8-static"]
+Precision = Literal["fp32", "fp32-optimized", "fp16", "int8-dynamic", "int8-static", "int4-weights"]
 CalibrationMethod = Literal["mse", "minmax", "percentile", "entropy"]
 Target = Literal["x64", "x64-vnni", "arm64", "gpu"]
 Metric = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
@@ -43,6 +43,8 @@ OptionValue = bool | int | float | str
 
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+QUANTIZED: frozenset[Precision] = frozenset({"int8-dynamic", "int8-static", "int4-weights"})
+"""Precisions that are judged by the task metric, since their raw outputs are off by design."""
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"rmse", "mae"})
 
 MIN_OPSET: Final = 11

@@ -34,7 +34,7 @@ from slipway.reports import (
 from slipway.samples.arrays import load_samples
 from slipway.samples.fitting import fit_inputs
 from slipway.samples.golden import GoldenCase, GoldenSet
-from slipway.specs import Precision, Tolerance
+from slipway.specs import QUANTIZED, Precision, Tolerance
 from slipway.validation.checking import check_and_open, check_model
 from slipway.validation.checking import first_error as first_error_of
 from slipway.validation.explain import find_causes
@@ -159,7 +159,7 @@ def _replayed(
     """Within the tolerance again; INT8 no further off than when it was released, with slack."""
     if recorded is None:
         return check_parity(session, golden, tolerance=Tolerance())
-    if not precision.startswith("int8"):
+    if precision not in QUANTIZED:
         return check_parity(session, golden, tolerance=recorded.tolerance)
     errors = [_finite(output.relative_l2) for output in recorded.outputs]
     agreements = [o.label_agreement for o in recorded.outputs if o.label_agreement is not None]

@@ -1,7 +1,6 @@
 """From what the spec names to ONNX models: fetch, export, convert."""
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Final, cast
 
 from pydantic import Field
 
-from slipway.artifacts import OCTETS_MEDIA_TYPE, TREE_MEDIA_TYPE, ArtifactRef, Value
-from slipway.errors import ChildOutOfMemory, DataError, IntegrityError, SourceNotFound, SpecError
+from slipway.artifacts import ArtifactRef, Value
+from slipway.errors import ChildOutOfMemory, DataError, IntegrityError
 from slipway.exporters import memory_advice
 from slipway.exporters.assets import source_assets
 from slipway.precisions.relay import STATE, relay
@@ -24,7 +23,6 @@ from slipway.protocols import (
 )
 from slipway.reports import ConversionReport, ExportReport
 from slipway.specs import (
-    REGISTRY_SCHEMES,
     Framework,
     Precision,
     ReleaseSpec,
@@ -33,19 +31,13 @@ from slipway.specs import (
     local_path,
     scheme_of,
 )
+from slipway.stages.ingesting import ingest, ingest_source, refuse_hard_links
 from slipway.stages.interpreters import explaining, interpreter_for
+from slipway.stages.kept import Origin
 from slipway.stages.workspace import Workspace
-from slipway.stores.trees import put_tree
 
 # Precisions that can give up speed for accuracy until they are within the budget.
 JUDGED: Final[frozenset[Precision]] = frozenset({"int8-static"})
-
-
-class Origin(Value):
-    """What a registry said of the model that it gave."""
-
-    uri: str = Field(description="Address of the model's own file, with its version.")
-    framework: Framework
 
 
 class Materials(Value):
@@ -98,8 +90,8 @@ def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) ->
     work = workspace or Workspace()
     here = local_path(spec.source.uri) if scheme_of(spec.source.uri) == "file" else None
     if here is not None and spec.source.framework == "onnx":
-        _refuse_hard_links(here)
-    source, origin = _ingest_source(work, spec.source)
+        refuse_hard_links(here)
+    source, origin = ingest_source(work, spec.source)
     if spec.source.digest is not None and spec.source.digest != source.digest:
         raise IntegrityError(
             f"source.uri: {spec.source.uri} has {source.digest}, the spec says "
@@ -109,14 +101,14 @@ def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) ->
     factory = factory_file(spec.source)
     return Materials(
         source=source,
-        factory=_ingest(work, factory, "source.factory") if factory else None,
-        golden=_ingest(work, data.golden, "data.golden") if data.golden else None,
-        calibration=_ingest(work, data.calibration, "data.calibration")
+        factory=ingest(work, factory, "source.factory") if factory else None,
+        golden=ingest(work, data.golden, "data.golden") if data.golden else None,
+        calibration=ingest(work, data.calibration, "data.calibration")
         if data.calibration
         else None,
-        evaluation=_ingest(work, data.evaluation, "data.evaluation") if data.evaluation else None,
+        evaluation=ingest(work, data.evaluation, "data.evaluation") if data.evaluation else None,
         assets={
-            file_name(uri): _ingest(work, uri, "assets")
+            file_name(uri): ingest(work, uri, "assets")
             for uri in (*_own_assets(spec.source.framework, here), *spec.assets)
         },
         origin=origin,
@@ -134,57 +126,6 @@ def factory_file(source: SourceSpec) -> str | None:
     """The factory's file, where it is a file and not an installed module."""
     file = (source.factory or "").rpartition(":")[0]
     return file if file.endswith(".py") else None
-
-
-def _ingest_source(work: Workspace, source: SourceSpec) -> tuple[ArtifactRef, Origin | None]:
-    """The model; one in MLflow says itself which framework made it."""
-    if scheme_of(source.uri) not in REGISTRY_SCHEMES:
-        return _ingest(work, source.uri, "source.uri"), None
-    from slipway.registries.mlflow_source import download_model
-
-    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
-        model = download_model(source.uri, Path(folder), registry_uri=work.settings.registry_uri)
-        framework = model.files.framework
-        if source.framework not in {None, framework}:
-            raise SpecError(
-                f"source.framework: {source.framework} in the spec, and {source.uri} is a "
-                f"{framework} model; correct it, or leave it out"
-            )
-        ref = _put(work, model.files.path, "source.uri")
-    return ref, Origin(uri=model.address, framework=framework)
-
-
-def _refuse_hard_links(folder: Path) -> None:
-    """A folder from elsewhere may name any file of this machine as its weights."""
-    for path in folder.rglob("*"):
-        if path.is_file() and path.lstat().st_nlink > 1:
-            raise IntegrityError(
-                f"source.uri: {path.name} has {path.lstat().st_nlink} hard links, so that it may "
-                "be another file's content; copy the folder"
-            )
-
-
-def _ingest(work: Workspace, uri: str, entry: str) -> ArtifactRef:
-    scheme = scheme_of(uri)
-    if scheme == "file":
-        return _put(work, local_path(uri), entry)
-    if scheme != "s3":
-        raise SpecError(
-            f"{entry}: nothing here reads {scheme}: addresses ({uri}); give a path, file:// or "
-            "s3://BUCKET/KEY"
-        )
-    from slipway.stores.s3_source import download
-
-    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
-        return _put(work, download(uri, Path(folder), settings=work.settings), entry)
-
-
-def _put(work: Workspace, path: Path, entry: str) -> ArtifactRef:
-    if path.is_dir():
-        return put_tree(work.store, path, media_type=TREE_MEDIA_TYPE)
-    if not path.is_file():
-        raise SourceNotFound(f"{entry}: there is no file at {path}")
-    return work.store.put_file(path, media_type=OCTETS_MEDIA_TYPE)
 
 
 def export_model(

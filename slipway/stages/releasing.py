@@ -16,15 +16,18 @@ from slipway.errors import CheckFailed, IntegrityError, RequestError, Transient
 from slipway.packaging.manifest import bundle_tree
 from slipway.packaging.verify import verify_bundle
 from slipway.protocols import Registration, SelftestRequest
+from slipway.providers import PROVIDERS
 from slipway.registries import open_registry
 from slipway.reporting.markdown import summary_markdown
 from slipway.reports import (
+    BenchmarkSuite,
     BundleReport,
     Evidence,
     Provenance,
     RegisteredVersion,
     SealedBundle,
     SelftestReport,
+    SweepReport,
 )
 from slipway.settings import Settings
 from slipway.specs import PATH_FIELDS, ReleaseSpec, file_name
@@ -35,6 +38,8 @@ from slipway.stores.trees import fetch, put_tree
 
 REPORT_NAME = "report.html"
 EVIDENCE_NAME = "evidence.json"
+# onnxruntime's numbers of them, which mlflow.onnx writes.
+GRAPH_LEVELS = {"none": 0, "basic": 1, "extended": 2, "all": 99}
 
 
 def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
@@ -112,11 +117,45 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                     for index, (name, ref) in enumerate(materials.assets.items())
                 },
                 selected=evidence.selected,
+                serving={
+                    suite.provider: canonical_json(recommended_settings(suite, suite.sweep))
+                    for suite in evidence.suites
+                    if suite.sweep is not None
+                },
+                session_options=_mlflow_options(evidence),
                 half_io=frozenset({"fp16"} if _halves_io(spec) else ()),
             ),
         )
         ref = put_tree(work.store, folder, media_type=BUNDLE_MEDIA_TYPE, tree=bundle_tree(folder))
         return SealedBundle(digest=manifest.digest, ref=ref)
+
+
+def recommended_settings(suite: BenchmarkSuite, sweep: SweepReport) -> dict[str, object]:
+    """What a server opens its session with, as onnxruntime calls it."""
+    return {
+        "variant": f"variants/{sweep.precision}/model.onnx",
+        "provider": PROVIDERS[suite.provider].ort_name,
+        "provider_options": suite.conditions.provider_options,
+        "intra_op_num_threads": sweep.settings.intra_op_threads,
+        "execution_mode": sweep.settings.execution_mode,
+        "graph_optimization_level": sweep.settings.graph_optimization,
+        "session_config_entries": {"session.intra_op.allow_spinning": "0"},
+        "batch_size": sweep.largest_within_slo or sweep.best_batch_size,
+        "measured_on": suite.conditions.model_dump(mode="json", include={"host", "cpu", "cores"}),
+    }
+
+
+def _mlflow_options(evidence: Evidence) -> dict[str, str | int]:
+    """The same for mlflow.onnx, whose default model is the one for the CPU."""
+    for suite in evidence.suites:
+        if suite.provider == "cpu" and suite.sweep is not None:
+            settings = suite.sweep.settings
+            return {
+                "intra_op_num_threads": settings.intra_op_threads,
+                "execution_mode": settings.execution_mode,
+                "graph_optimization_level": GRAPH_LEVELS[settings.graph_optimization],
+            }
+    return {}
 
 
 def _halves_io(spec: ReleaseSpec) -> bool:

@@ -4,6 +4,7 @@
 of the source recorded what it computes inside.
 """
 
+import logging
 from pathlib import Path
 
 from pydantic import Field
@@ -18,6 +19,8 @@ from slipway.validation.diagnosis import diagnose
 from slipway.validation.diagnosis.divergence import find_float32_departure, open_failure
 from slipway.validation.diagnosis.sources import find_source_departure, find_training_mode
 from slipway.validation.diagnosis.weights import find_rounded_constant
+
+_LOG = logging.getLogger(__name__)
 
 
 class ExplainRequest(Value):
@@ -39,15 +42,22 @@ class Explanation(Value):
 def find_causes(
     model: Path, session: Session, golden: GoldenSet, tolerance: Tolerance, scratch: Path
 ) -> tuple[Diagnosis | None, Divergence | None]:
-    """What can be told without the source: by trials, and where float32 departs from float64."""
-    diagnosis = diagnose(session, golden, tolerance, model=model)
-    opened = open_failure(model, golden, tolerance, scratch)
-    found = find_float32_departure(opened) if opened else None
-    if found is None:
+    """What can be told without the source: by trials, and where float32 departs from float64.
+
+    It never raises: a verdict that cannot be explained is a verdict all the same.
+    """
+    try:
+        diagnosis = diagnose(session, golden, tolerance, model=model)
+        opened = open_failure(model, golden, tolerance, scratch)
+        found = find_float32_departure(opened) if opened else None
+        if found is not None:
+            return diagnosis or found[1], found[0]
         if diagnosis is None and opened is not None:
             diagnosis = find_rounded_constant(opened)
-        return diagnosis, None
-    return diagnosis or found[1], found[0]
+    except Exception as error:  # noqa: BLE001 - any graph there is gets here, run in unusual ways
+        _LOG.warning("the failure of %s cannot be explained: %s", model.name, error)
+        return None, None
+    return diagnosis, None
 
 
 def explained(

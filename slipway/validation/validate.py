@@ -23,7 +23,7 @@ from slipway.reports import (
 from slipway.samples.arrays import Arrays, Samples, load_samples
 from slipway.samples.fitting import fit_inputs
 from slipway.samples.golden import GoldenSet
-from slipway.specs import LOWER_IS_BETTER, Metric, is_close_or_better
+from slipway.specs import LOWER_IS_BETTER, QUANTIZED, Metric, is_close_or_better
 from slipway.validation.checking import check_and_open, first_error
 from slipway.validation.diagnosis import diagnose
 from slipway.validation.explain import explained, find_causes
@@ -103,8 +103,8 @@ def _fail_check(request: ValidateRequest, check: CheckReport) -> ValidationRepor
     return ValidationReport(precision=request.precision, passed=False, reason=reason, check=check)
 
 
-def _is_int8(request: ValidateRequest) -> bool:
-    return request.precision.startswith("int8")
+def _is_quantized(request: ValidateRequest) -> bool:
+    return request.precision in QUANTIZED
 
 
 def _check_parity(request: ValidateRequest, session: Session, golden: GoldenSet) -> ParityReport:
@@ -113,7 +113,7 @@ def _check_parity(request: ValidateRequest, session: Session, golden: GoldenSet)
         golden,
         tolerance=request.parity.for_precision(request.precision),
         label_agreement=request.parity.label_agreement,
-        by="labels" if _is_int8(request) else "values",
+        by="labels" if _is_quantized(request) else "values",
         relative_error=request.parity.int8_relative_error,
     )
 
@@ -207,7 +207,7 @@ def _objection(
     request: ValidateRequest, parity: ParityReport, metric: MetricReport | None
 ) -> str | None:
     objections = [_incomparable(parity)]
-    if _is_int8(request) and metric is not None:
+    if _is_quantized(request) and metric is not None:
         objections.append(_garbage_objection(parity, metric))
     else:
         objections.append(_parity_objection(parity))

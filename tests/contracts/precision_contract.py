@@ -44,10 +44,12 @@ class PrecisionContract:
     options: ClassVar[AnyPrecisionSpec]
     signal_to_noise_db: ClassVar[float]
     same_dtypes: ClassVar[bool] = True
+    models: ClassVar[tuple[str, ...]] = tuple(MODELS)
+    """Those that the precision applies to."""
 
-    @pytest.fixture(params=list(MODELS))
-    def name(self, request: pytest.FixtureRequest) -> str:
-        return str(request.param)
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "name" in metafunc.fixturenames:
+            metafunc.parametrize("name", self.models)
 
     @pytest.fixture
     def source(self, name: str, tmp_path: Path) -> Path:

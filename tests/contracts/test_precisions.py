@@ -7,7 +7,9 @@ from slipway.protocols import AnyPrecisionSpec
 from slipway.specs import (
     PRECISIONS,
     Fp16Spec,
+    Fp32OptimizedSpec,
     Fp32Spec,
+    Int4WeightsSpec,
     Int8DynamicSpec,
     Int8StaticSpec,
     Precision,
@@ -19,6 +21,12 @@ class TestFp32(PrecisionContract):
     precision: ClassVar[Precision] = "fp32"
     options: ClassVar[AnyPrecisionSpec] = Fp32Spec()
     signal_to_noise_db: ClassVar[float] = 200
+
+
+class TestFp32Optimized(PrecisionContract):
+    precision: ClassVar[Precision] = "fp32-optimized"
+    options: ClassVar[AnyPrecisionSpec] = Fp32OptimizedSpec()
+    signal_to_noise_db: ClassVar[float] = 100
 
 
 class TestFp16(PrecisionContract):
@@ -62,6 +70,20 @@ class TestInt8StaticEntropy(PrecisionContract):
     precision: ClassVar[Precision] = "int8-static"
     options: ClassVar[AnyPrecisionSpec] = Int8StaticSpec(method="entropy")
     signal_to_noise_db: ClassVar[float] = 20
+
+
+class TestInt4Weights(PrecisionContract):
+    precision: ClassVar[Precision] = "int4-weights"
+    options: ClassVar[AnyPrecisionSpec] = Int4WeightsSpec(block_size=16)
+    signal_to_noise_db: ClassVar[float] = 12
+    models: ClassVar[tuple[str, ...]] = ("mlp", "attention")
+
+
+class TestInt4WeightsWithZeroPoints(PrecisionContract):
+    precision: ClassVar[Precision] = "int4-weights"
+    options: ClassVar[AnyPrecisionSpec] = Int4WeightsSpec(block_size=16, symmetric=False)
+    signal_to_noise_db: ClassVar[float] = 12
+    models: ClassVar[tuple[str, ...]] = ("mlp", "attention")
 
 
 def test_every_precision_of_the_spec_has_a_converter() -> None:

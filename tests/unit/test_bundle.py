@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -305,3 +306,21 @@ def test_a_variant_with_half_precision_inputs_says_so_to_mlflow(
     assert "float16" in served("")  # the root serves the selected variant
     assert "float16" not in served("variants/fp32")
     assert "float32" in served("variants/fp32")
+
+
+def test_recommended_settings_are_in_the_bundle_and_in_mlflow_s_own_words(
+    content: BundleContent, tmp_path: Path
+) -> None:
+    swept = replace(
+        content,
+        serving={"cpu": b'{"intra_op_num_threads":1}'},
+        session_options={"intra_op_num_threads": 1, "graph_optimization_level": 99},
+    )
+    build_bundle(tmp_path / "bundle", content=swept)
+    assert (tmp_path / "bundle/serving/cpu.json").read_bytes() == swept.serving["cpu"]
+    served = yaml.safe_load((tmp_path / "bundle/MLmodel").read_text())
+    assert served["flavors"]["onnx"]["onnx_session_options"] == {
+        "intra_op_num_threads": 1,
+        "graph_optimization_level": 99,
+    }
+    assert verify_bundle(tmp_path / "bundle").passed

@@ -17,8 +17,9 @@ from slipway.errors import (
     UnreadableModel,
     UntrustedSource,
 )
+from slipway.registries import mlflow_source
 from slipway.registries.flavours import read_flavour
-from slipway.registries.mlflow_source import download_model
+from slipway.registries.mlflow_source import DownloadedModel, download_model, locate_model
 from slipway.specs import ReleaseSpec
 from slipway.stages.exporting import export_to_folder
 from slipway.stages.making import export_model, fetch_materials
@@ -72,6 +73,10 @@ def home(logged: Logged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Log
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SLIPWAY_REGISTRY", logged.registry)
     return logged
+
+
+def downloaded(uri: str, folder: Path, *, registry_uri: str) -> DownloadedModel:
+    return download_model(locate_model(uri, registry_uri=registry_uri), folder)
 
 
 def spec(uri: str, **source: Any) -> ReleaseSpec:
@@ -129,17 +134,17 @@ def test_a_framework_that_the_flavour_contradicts_is_refused() -> None:
 )
 def test_a_model_that_is_not_there_is_not_found(uri: str, home: Logged, tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match=uri):
-        download_model(uri, tmp_path, registry_uri=home.registry)
+        downloaded(uri, tmp_path, registry_uri=home.registry)
 
 
 def test_a_path_that_a_run_does_not_have_is_not_found(home: Logged, tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="absent"):
-        download_model(f"runs:/{home.run}/absent", tmp_path, registry_uri=home.registry)
+        downloaded(f"runs:/{home.run}/absent", tmp_path, registry_uri=home.registry)
 
 
 def test_files_of_a_run_that_are_no_model_are_refused(home: Logged, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="holds no MLmodel"):
-        download_model(f"runs:/{home.run}/notes", tmp_path, registry_uri=home.registry)
+        downloaded(f"runs:/{home.run}/notes", tmp_path, registry_uri=home.registry)
 
 
 @pytest.mark.parametrize(
@@ -147,12 +152,12 @@ def test_files_of_a_run_that_are_no_model_are_refused(home: Logged, tmp_path: Pa
 )
 def test_an_address_without_a_version_is_refused(uri: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="models:/NAME/VERSION"):
-        download_model(uri, tmp_path, registry_uri="sqlite:///unused.db")
+        downloaded(uri, tmp_path, registry_uri="sqlite:///unused.db")
 
 
 def test_a_registry_that_is_not_mlflow_is_named(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="memory://"):
-        download_model("models:/digits/1", tmp_path, registry_uri="memory://here")
+        downloaded("models:/digits/1", tmp_path, registry_uri="memory://here")
 
 
 @pytest.mark.slow
@@ -163,13 +168,13 @@ def test_a_server_gives_the_same_files(
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
     logged = log_models(mlflow_server)
     paths = [
-        download_model(uri, tmp_path / str(i), registry_uri=mlflow_server).files.path
+        downloaded(uri, tmp_path / str(i), registry_uri=mlflow_server).files.path
         for i, uri in enumerate(("models:/digits@champion", f"runs:/{logged.run}/skops"))
     ]
     assert {path.name for path in paths} == {"model.skops"}
     assert digest_file(paths[0]) == digest_file(paths[1])
     with pytest.raises(SourceNotFound):
-        download_model("models:/digits/9", tmp_path / "none", registry_uri=mlflow_server)
+        downloaded("models:/digits/9", tmp_path / "none", registry_uri=mlflow_server)
 
 
 def model_folder(folder: Path, description: str, *files: str) -> Path:
@@ -215,3 +220,49 @@ def test_a_hostile_or_broken_description_is_refused(description: str, tmp_path: 
     with pytest.raises(UnreadableModel, match="here"):
         read_flavour(model_folder(folder, description), "here")
     assert not Path("ran").exists()
+
+
+def test_a_model_is_downloaded_once_until_it_is_logged_again(
+    home: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    original = mlflow_source._download
+
+    def counted(place: str, folder: Path, registry_uri: str) -> Path:
+        found.append(place)
+        return original(place, folder, registry_uri)
+
+    monkeypatch.setattr(mlflow_source, "_download", counted)
+    uris = ("models:/digits@champion", "models:/digits/1", f"runs:/{home.run}/skops")
+    first = [fetch_materials(spec(uri)) for uri in uris]
+    assert len(found) == 2  # an alias is its version
+    assert [fetch_materials(spec(uri)) for uri in uris] == first
+    assert len(found) == 2
+
+
+def test_marks_tell_models_apart_that_have_the_same_sizes(home: Logged) -> None:
+    located = locate_model(f"runs:/{home.run}/skops", registry_uri=home.registry)
+    before = mlflow_source.current_marks(located)
+    assert before == mlflow_source.current_marks(located)
+    place = next(Path(home.registry.removeprefix("sqlite:///")).parent.rglob("model.skops"))
+    description = place.with_name("MLmodel")
+    text = description.read_text()
+    try:
+        description.write_text(text[::-1])  # as long, and another
+        assert mlflow_source.current_marks(located) != before
+    finally:
+        description.write_text(text)
+
+
+def test_the_process_own_tracking_server_is_not_asked(
+    home: Logged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/elsewhere.db")
+    try:
+        for uri in ("models:/digits@champion", f"runs:/{home.run}/skops"):
+            assert fetch_materials(spec(uri)).origin is not None
+    finally:
+        mlflow.set_tracking_uri(before)

@@ -42,7 +42,7 @@ def server(running_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Serve
 
 @pytest.mark.usefixtures("server")
 def test_an_object_arrives_under_its_name(tmp_path: Path) -> None:
-    path = download("s3://models/digits/model v1+a.pt2", tmp_path)
+    path = download("s3://models/digits/model v1+a.pt2", tmp_path).path
     assert path == tmp_path / "model v1+a.pt2"
     assert path.read_bytes() == BYTES
 
@@ -50,7 +50,7 @@ def test_an_object_arrives_under_its_name(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("uri", ["s3://models/saved", "s3://models/saved/"])
 def test_a_prefix_arrives_as_a_folder(uri: str, tmp_path: Path) -> None:
-    folder = download(uri, tmp_path)
+    folder = download(uri, tmp_path).path
     files = {p.relative_to(tmp_path).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert files == {"saved/saved_model.pb", "saved/variables/variables.index"}
 
@@ -63,7 +63,7 @@ def test_the_standard_variables_are_enough(
     monkeypatch.delenv("SLIPWAY_S3_REGION")
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.address)
     monkeypatch.setenv("AWS_REGION", REGION)
-    assert download("s3://models/saved/saved_model.pb", tmp_path).read_bytes() == b"graph"
+    assert download("s3://models/saved/saved_model.pb", tmp_path).path.read_bytes() == b"graph"
 
 
 @pytest.mark.usefixtures("server")
@@ -98,7 +98,7 @@ def test_no_credentials_at_all_are_missing(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_busy_server_is_asked_again(server: S3Server, tmp_path: Path) -> None:
     server.answers = [503]
-    assert download("s3://models/saved/saved_model.pb", tmp_path).read_bytes() == b"graph"
+    assert download("s3://models/saved/saved_model.pb", tmp_path).path.read_bytes() == b"graph"
 
 
 @pytest.mark.usefixtures("server")

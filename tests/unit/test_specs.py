@@ -50,6 +50,8 @@ precisions:
   fp16:
   int8-dynamic: {per_channel: false}
   int8-static: {method: percentile, samples: 10, percentile: 99.9}
+  fp32-optimized: {fusions: false}
+  int4-weights: {block_size: 64}
 parity:
   fp32: {rtol: 1.0e-3, atol: 0}
 budget: {metric_drop: 0.02}

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 import onnx
@@ -77,6 +78,7 @@ def find_reasons(
     *,
     extents: Mapping[str, Extent],
     largest_activation: float,
+    folder: Path,
 ) -> dict[int, Reason]:
     """The units that stay float32 whatever it costs, the first reason of each."""
     reasons: dict[int, Reason] = {}
@@ -84,7 +86,7 @@ def find_reasons(
         if unit not in units.kernels:
             reasons[unit] = Reason("no-kernel")
     rules = (
-        _of_constants(units, extents),
+        _of_constants(units, extents, folder),
         ((unit, Reason("integers")) for unit in integer_units(model, units, types)),
         _of_ranges(units, extents, largest_activation),
         _of_nodes(model, units, types, extents),
@@ -117,14 +119,16 @@ def describe(reasons: Mapping[int, Reason], units: Units) -> tuple[Finding, ...]
     )
 
 
-def _of_constants(units: Units, extents: Mapping[str, Extent]) -> Iterator[tuple[int, Reason]]:
+def _of_constants(
+    units: Units, extents: Mapping[str, Extent], folder: Path
+) -> Iterator[tuple[int, Reason]]:
     for value in units.values.values():
         if value.constant is None:
             continue
         for reader in value.readers:
             if reader.unit is None or reader.unit <= HALF_UNIT:
                 continue
-            detail = objection(value.constant, reader)
+            detail = objection(value.constant, reader, folder)
             if detail is None:
                 continue
             yield reader.unit, Reason("constant", detail)

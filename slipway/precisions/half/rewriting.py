@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import onnx
 
 from slipway.precisions import graphs
-from slipway.precisions.half.constants import Rounded, round_constant
+from slipway.precisions.half.constants import Lost, round_constant
 from slipway.precisions.half.elements import FLOAT
 from slipway.precisions.half.values import HalfValue, Reader, Units
 
@@ -19,19 +20,21 @@ _SUFFIX: Final = {True: "_fp16", False: "_fp32"}
 class Rewritten:
     """What was done: rounded constants by name, and how many casts were added."""
 
-    rounded: dict[str, Rounded] = field(default_factory=dict)
+    rounded: dict[str, Lost] = field(default_factory=dict)
     casts: int = 0
     origins: dict[str, str] = field(default_factory=dict)
     """The value that each new name stands for."""
 
 
-def rewrite(model: onnx.ModelProto, units: Units, halves: Sequence[bool]) -> Rewritten:
+def rewrite(
+    model: onnx.ModelProto, units: Units, halves: Sequence[bool], folder: Path
+) -> Rewritten:
     """In place: give every unit its type."""
     done = Rewritten()
     taken = set(units.values)
     for graph in graphs.walk_graphs(model.graph):
         taken.update(name for node in graph.node for name in node.output)
-    work = _Rewriting(model.graph, halves, taken, done)
+    work = _Rewriting(model.graph, halves, taken, done, folder)
     for value in list(units.values.values()):
         if value.constant is not None:
             work.constant(value, value.constant)
@@ -46,6 +49,7 @@ class _Rewriting:
     halves: Sequence[bool]
     taken: set[str]
     done: Rewritten
+    folder: Path
 
     def is_half(self, reader: Reader) -> bool:
         return reader.unit is not None and self.halves[reader.unit]
@@ -63,8 +67,8 @@ class _Rewriting:
         if not half:
             return
         full = [reader for reader in full if reader.unit is not None]
-        rounded = round_constant(tensor, value.name)
-        self.done.rounded[value.name] = rounded
+        rounded = round_constant(tensor, value.name, self.folder)
+        self.done.rounded[value.name] = Lost(rounded.clamped, rounded.flushed)
         if not full:
             tensor.CopyFrom(rounded.tensor)
             _annotate(half)
@@ -110,7 +114,7 @@ class _Rewriting:
     def declare(self, value: HalfValue) -> None:
         """State float16 where the value is made."""
         if value.maker is not None:
-            _set_type(value.maker)
+            _set_type(value.maker, self.folder)
         for given in value.home.input:
             if given.name == value.name:
                 given.type.tensor_type.elem_type = FLOAT16
@@ -136,13 +140,13 @@ def _annotate(halves: Sequence[Reader]) -> None:
                 tensor.elem_type = FLOAT16
 
 
-def _set_type(node: onnx.NodeProto) -> None:
+def _set_type(node: onnx.NodeProto, folder: Path) -> None:
     """State float16 in the attributes that decide the type of a node's output."""
     for attribute in node.attribute:
         if node.op_type == "Cast" and attribute.name == "to":
             attribute.i = FLOAT16
         elif node.op_type == "ConstantOfShape" and attribute.name == "value":
-            attribute.t.CopyFrom(round_constant(attribute.t, attribute.t.name).tensor)
+            attribute.t.CopyFrom(round_constant(attribute.t, attribute.t.name, folder).tensor)
     if node.op_type == "ConstantOfShape" and not node.attribute:
         zero = onnx.helper.make_tensor("", FLOAT16, [1], [0.0])
         node.attribute.append(onnx.helper.make_attribute("value", zero))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.errors import DataError
+from slipway.errors import DataError, UnreadableModel
 from slipway.precisions import convert, graphs
 from slipway.precisions.half import constants, overflow
 from slipway.precisions.half.cuts import Network
@@ -151,26 +151,47 @@ def test_calibration_data_of_another_name_is_refused_by_name(tmp_path: Path) -> 
         to_half(CASES["plain"].model(), tmp_path, data={"other": random(4, 8)})
 
 
-def test_a_large_model_is_measured_and_converted_through_its_file(
+def test_a_model_with_external_data_is_measured_and_converted_from_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graphs, "LARGE_BYTES", 100)
     model = graph(
-        "h = MatMul (x, v) a = Relu (h) y = MatMul (a, u)",
+        "h = MatMul (x, v) a = Relu (h) b = MatMul (a, u) y = Mul (b, big)",
         v=random(8, 64, scale=0.3),
         u=random(64, 8, scale=0.1),
+        big=np.full((1, 8), 70_000, np.float32),
     )
     feeds = {"x": random(4, 8)}
-    result = to_half(model(), tmp_path, data=feeds)
+    (tmp_path / "model").mkdir()
+    source = tmp_path / "model" / "in.onnx"
+    onnx.save_model(model(), source, save_as_external_data=True, location="w.bin", size_threshold=0)
+    save_npz(tmp_path / "data.npz", feeds)
+    request = ConvertRequest(
+        precision="fp16",
+        model=source,
+        options=Fp16Spec(),
+        calibration=tmp_path / "data.npz",
+    )
+    result = convert(request, tmp_path / "scratch")
     assert result.model is not None
     assert (result.model.parent / "model.onnx.data").stat().st_size >= 2 * 1024
-    assert error(HalfCase(model, feeds), tmp_path / "in.onnx", result) < TOLERANCE
+    assert error(HalfCase(model, feeds), source, result) < TOLERANCE
+
+
+def test_external_data_that_is_gone_is_said_by_name(tmp_path: Path) -> None:
+    source = tmp_path / "in.onnx"
+    model = graph("y = MatMul (x, v)", v=random(8, 64))()
+    onnx.save_model(model, source, save_as_external_data=True, location="w.bin")
+    (tmp_path / "w.bin").unlink()
+    request = ConvertRequest(precision="fp16", model=source, options=Fp16Spec())
+    with pytest.raises(UnreadableModel, match="v"):
+        convert(request, tmp_path / "scratch")
 
 
 @given(st.floats(-65504, 65504, width=32))
 def test_rounding_is_numpys(value: float) -> None:
     tensor = onnx.numpy_helper.from_array(np.array([value], np.float32), "w")
-    rounded = constants.round_constant(tensor, "w")
+    rounded = constants.round_constant(tensor, "w", Path())
     assert onnx.numpy_helper.to_array(rounded.tensor)[0] == np.float16(value)
     assert rounded.clamped == 0
 

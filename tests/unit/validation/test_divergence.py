@@ -6,11 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
+from slipway.providers.sessions import Session
 from slipway.reports import Diagnosis, Divergence
 from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenCase, GoldenSet
 from slipway.specs import Tolerance
 from slipway.validation.diagnosis.divergence import find_float32_departure, open_failure
+from slipway.validation.explain import find_causes
 from slipway.validation.validate import validate
 from tests.unit.validation.graphs import HEAD, graph, linear, save
 from tests.unit.validation.test_diagnosis import draw, linear_cases, request
@@ -119,6 +121,13 @@ def test_values_inside_subgraphs_are_followed(inner: str, tmp_path: Path) -> Non
     found = told(graph(text, head=HEAD, **weights), tmp_path, variance_cases())
     assert found is not None
     assert found[0].tensor == "v"
+
+
+def test_a_failure_that_cannot_be_explained_is_left_as_it_is(tmp_path: Path) -> None:
+    model = save(variance(), tmp_path)
+    golden = GoldenSet(tuple(GoldenCase(*case) for case in variance_cases()))
+    nowhere = tmp_path / "missing"
+    assert find_causes(model, Session(model), golden, Tolerance(), nowhere) == (None, None)
 
 
 def test_the_verdict_carries_the_node(tmp_path: Path) -> None:
