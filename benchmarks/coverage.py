@@ -1,6 +1,6 @@
 """How much of each framework is exported right, beside the plain converter call on the same models.
 
-    python benchmarks/coverage.py [FRAMEWORK ...] [--details] [--only TEXT]
+    python benchmarks/coverage.py [FRAMEWORK ...] [--details] [--only PATTERN]
 
 A case is a model, really trained or filled at random. Ours is right when export and parity pass at
 the default tolerance, refused when the error is one of ours and names a reason, wrong or broken
@@ -14,6 +14,7 @@ a group in each: what crashes, hangs or eats all memory is that side's error and
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,24 +23,28 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-FRAMEWORKS = ("xgboost", "lightgbm", "catboost")
+FRAMEWORKS = ("sklearn", "transformers", "xgboost", "lightgbm", "catboost")
 SIDES = ("slipway", "plain")
 OUTCOMES = ("right", "refused", "wrong", "error", "unjudged")
 
 Verdicts = dict[tuple[str, str], dict[str, str]]
 
 
-def measure(name: str, only: str) -> Verdicts:
+def measure(name: str, only: str, *, details: bool) -> Verdicts:
     """What each side of each case of a framework came to."""
     (about,), status = _ask(name, None, {})
     if status:
         raise SystemExit(f"the cases of {name} cannot be listed; see above")
-    names = [case for case in about["names"] if only in case]
+    names = [case for case in about["names"] if re.search(only, case)]
     verdicts: Verdicts = {}
     while waiting := _waiting(names, verdicts)[: about["group"]]:
         answers, status = _ask(name, waiting, about["environment"])
         for answer in answers:
             verdicts[answer["case"], answer["side"]] = answer
+        done = {pair: it for pair, it in verdicts.items() if pair[0] in dict(waiting)}
+        if details:
+            explain(done)
+        print(f"{name}: {len(_waiting(names, verdicts))} of {len(names)} left", file=sys.stderr)
         left = _waiting([case for case, _ in waiting], verdicts)
         if left:
             case, sides = left[0]
@@ -75,15 +80,19 @@ def _ending(status: int, limit_s: int) -> str:
     return f"its process ended with status {status}"
 
 
-def show(name: str, verdicts: Verdicts, *, details: bool) -> int:
+def explain(verdicts: Verdicts) -> None:
+    """Print each case that is not right, and why."""
+    for (case, side), it in verdicts.items():
+        if it["outcome"] != "right":
+            print(f"  {case}: {side} {it['outcome']}: {it['reason'][:300]}", flush=True)
+
+
+def show(name: str, verdicts: Verdicts) -> int:
     """Print a framework's lines; how many of ours are wrong or unexplained."""
     for who in SIDES:
         counts = Counter(it["outcome"] for (_, side), it in verdicts.items() if side == who)
         row = "".join(f"{counts[outcome]:>9}" for outcome in OUTCOMES)
         print(f"{name:<14}{who:<8}{counts.total():>7}{row}", flush=True)
-    for (case, side), it in verdicts.items() if details else ():
-        if it["outcome"] != "right":
-            print(f"  {case}: {side} {it['outcome']}: {it['reason'][:300]}", flush=True)
     bad = [it for (_, side), it in verdicts.items() if side == "slipway"]
     return sum(it["outcome"] in {"wrong", "error"} for it in bad)
 
@@ -93,12 +102,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Coverage of export and parity per framework.")
     parser.add_argument("frameworks", nargs="*", choices=[[], *FRAMEWORKS])
     parser.add_argument("--details", action="store_true", help="print each case that is not right")
-    parser.add_argument("--only", default="", help="cases whose name holds this text")
+    parser.add_argument("--only", default="", help="cases whose name has this pattern")
     asked = parser.parse_args()
     print(f"{'framework':<14}{'':<8}{'tried':>7}" + "".join(f"{it:>9}" for it in OUTCOMES))
     bad = 0
     for name in asked.frameworks or FRAMEWORKS:
-        bad += show(name, measure(name, asked.only), details=asked.details)
+        bad += show(name, measure(name, asked.only, details=asked.details))
     return 1 if bad else 0
 
 

@@ -49,7 +49,7 @@ class Framework:
     save: Callable[[Any, Path], ExportRequest]
     plain: Callable[[Any, ExportRequest, Path], Path]
     """The converter's graph of a model, saved in the folder; it may raise anything."""
-    reference: Callable[[Any, ExportRequest], Reference] | None = None
+    reference: Callable[[Any, ExportRequest], Reference | None] | None = None
     """The source's answers without us. Where there is none, ours are taken, and the plain call is
     unjudged where we refuse."""
     group: int = 25
@@ -150,7 +150,7 @@ def _feeds(
 ) -> dict[str, np.ndarray]:
     """Our inputs as a graph takes them: by its names, in its order, or as one matrix."""
     takes = session.get_inputs()
-    if len(takes) == 1 and len(inputs) > 1:
+    if len(takes) == 1 and len(inputs) > 1 and takes[0].name not in inputs:
         table = np.concatenate(list(inputs.values()), axis=1)
         return {takes[0].name: table.astype(_dtype(takes[0].type))}
     names = [it.name if it.name in inputs else None for it in takes]

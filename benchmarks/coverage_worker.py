@@ -15,10 +15,10 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from benchmarks.coverage_judge import Framework, Verdict, ours, plainly
 
@@ -45,17 +45,20 @@ def main() -> None:
             return
         limit = int(framework.memory_gib * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        cases = framework.cases()
         for case, sides in asked:
-            _run(framework, case, sides, answers)
+            _run(framework, case, cases[case], sides, answers)
             signal.alarm(0)
 
 
-def _run(framework: Framework, case: str, sides: list[str], answers: TextIO) -> None:
+def _run(
+    framework: Framework, case: str, make: Callable[[], Any], sides: list[str], answers: TextIO
+) -> None:
     """Both sides of a case; the alarm ends the process, whatever native code it is in."""
     signal.alarm(framework.limit_s)
     with tempfile.TemporaryDirectory() as given:
         folder = Path(given)
-        model = framework.cases()[case]()
+        model = make()
         request = framework.save(model, folder)
         reference = framework.reference(model, request) if framework.reference else None
         if "slipway" in sides:

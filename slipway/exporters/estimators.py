@@ -6,22 +6,40 @@ Answers have the same names whatever the estimator; nothing is converted here.
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, is_classifier, is_clusterer, is_outlier_detector
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
-from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_extraction import DictVectorizer, FeatureHasher
+from sklearn.feature_extraction.image import PatchExtractor
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from slipway.errors import ExportFailed
 from slipway.protocols import ExportRequest
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array
+
+_NOVELTY: Final = " (novelty=True makes it answer about new ones)"
+_PRECOMPUTED: Final = (
+    "takes distances or a kernel made elsewhere, from the rows that it was fitted on: fit it on "
+    "the features themselves, with a metric or a kernel by name"
+)
+_REFUSED: Final[dict[tuple[type, ...], str]] = {
+    (HashingVectorizer, FeatureHasher): "hashes words, which no operator of ONNX does: use "
+    "TfidfVectorizer or CountVectorizer",
+    (DictVectorizer,): "takes dicts, and ONNX takes tensors: fit a ColumnTransformer on a table",
+    (LabelEncoder, LabelBinarizer, MultiLabelBinarizer): "encodes targets, which a model does not "
+    "take: release the classifier, whose labels are the classes themselves",
+    (PatchExtractor,): "answers more rows than it is given: cut images up before the model",
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +64,19 @@ class Source:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             answers = answers_of(self.estimator).values()
-            return {name: call(table) for name, call in zip(self.outputs, answers, strict=True)}
+            return {
+                name: _asked(call, table) for name, call in zip(self.outputs, answers, strict=True)
+            }
+
+
+def _asked(call: Callable[[Any], Array], table: Any) -> Array:  # noqa: ANN401
+    """The answers; scikit-learn 1.9's KMeans and NMF take float64 alone if fitted on float64."""
+    try:
+        return call(table)
+    except (TypeError, ValueError):
+        if getattr(table, "dtype", None) != np.float32:
+            raise
+        return call(table.astype(np.float64))
 
 
 def takes_columns(estimator: Any, request: ExportRequest) -> bool:  # noqa: ANN401
@@ -71,7 +101,15 @@ def check_estimator(estimator: Any, name: str) -> None:  # noqa: ANN401
         raise ExportFailed(
             f"{name} holds a {type(estimator).__name__} that is not fitted; fit it before saving it"
         ) from error
+    if not answers_of(estimator):
+        raise ExportFailed(
+            f"{name}: {type(estimator).__name__} answers about the rows that it was fitted on and "
+            f"about no others{_NOVELTY if hasattr(estimator, 'novelty') else ''}: fit a classifier "
+            "or a regressor to its answers, and release that"
+        )
     for part in parts_of(estimator):
+        if reason := _objection(part):
+            raise ExportFailed(f"{name}: {type(part).__name__} {reason}")
         if isinstance(part, TunedThresholdClassifierCV | FixedThresholdClassifier):
             raise ExportFailed(
                 f"{name}: skl2onnx leaves the threshold of {type(part).__name__} out, so that "
@@ -91,6 +129,16 @@ def parts_of(estimator: Any) -> Iterator[Any]:  # noqa: ANN401
         for _, part, *_ in named:
             if isinstance(part, BaseEstimator):
                 yield from parts_of(part)
+
+
+def _objection(part: Any) -> str:  # noqa: ANN401
+    """Why a part cannot be exported, whoever converts it; empty where it may be."""
+    for classes, reason in _REFUSED.items():
+        if isinstance(part, classes):
+            return reason
+    if "precomputed" in {getattr(part, name, None) for name in ("metric", "kernel", "affinity")}:
+        return _PRECOMPUTED
+    return ""
 
 
 def takes_text(estimator: Any) -> bool:  # noqa: ANN401
@@ -116,22 +164,28 @@ def final_step(estimator: Any) -> Any:  # noqa: ANN401
 
 
 def answers_of(estimator: Any) -> dict[str, Callable[[Any], Array]]:  # noqa: ANN401
-    """What an estimator of each kind answers, in the order of skl2onnx's outputs."""
-    if is_classifier(estimator):
-        labels = {"label": lambda table: _labels(estimator.predict(table))}
-        if not hasattr(estimator, "predict_proba") or has_several_targets(estimator):
-            return labels
-        return {**labels, "probabilities": lambda table: _floats(estimator.predict_proba(table))}
-    if is_clusterer(estimator):
-        return {"label": lambda table: _labels(estimator.predict(table))}
+    """What an estimator answers about new rows, in the order of skl2onnx's outputs."""
+    if hasattr(estimator, "predict"):
+        return _predictions(estimator)
+    if hasattr(estimator, "transform"):
+        return {"features": lambda table: _matrix(estimator.transform(table), len(table))}
+    return {}
+
+
+def _predictions(estimator: Any) -> dict[str, Callable[[Any], Array]]:  # noqa: ANN401
+    labels = {"label": lambda table: _labels(estimator.predict(table))}
     if is_outlier_detector(estimator):
         return {
             "label": lambda table: _labels(estimator.predict(table))[:, np.newaxis],
             "scores": lambda table: _floats(estimator.decision_function(table))[:, np.newaxis],
         }
-    if hasattr(estimator, "predict"):
-        return {"prediction": lambda table: _matrix(estimator.predict(table))}
-    return {"features": lambda table: _matrix(estimator.transform(table))}
+    if is_clusterer(estimator):
+        return labels
+    if is_classifier(estimator) or get_tags(estimator).estimator_type == "density_estimator":
+        if not hasattr(estimator, "predict_proba") or has_several_targets(estimator):
+            return labels
+        return {**labels, "probabilities": lambda table: _floats(estimator.predict_proba(table))}
+    return {"prediction": lambda table: _matrix(estimator.predict(table), len(table))}
 
 
 def has_several_targets(estimator: Any) -> bool:  # noqa: ANN401
@@ -150,7 +204,8 @@ def _floats(values: Any) -> Array:  # noqa: ANN401
     return np.asarray(values).astype(np.float32)
 
 
-def _matrix(values: Any) -> Array:  # noqa: ANN401
+def _matrix(values: Any, rows: int) -> Array:  # noqa: ANN401
+    """A row of answers for each, though SparsePCA gives a vector for a single one."""
     dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
     array = _floats(dense)
-    return array[:, np.newaxis] if array.ndim == 1 else array
+    return array.reshape(rows, -1) if array.ndim == 1 else array

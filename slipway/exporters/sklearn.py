@@ -6,6 +6,7 @@ Outputs have the same names whatever the estimator: `label` and `probabilities`,
 """
 
 import contextlib
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +23,12 @@ from skl2onnx.common.data_types import (
     Int64TensorType,
     StringTensorType,
 )
+from skl2onnx.common.exceptions import MissingShapeCalculator
+from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
 from slipway.errors import DataError, ExportFailed, SpecError
 from slipway.exporters.cleaning import clean_model, finish_export
@@ -49,10 +53,21 @@ from slipway.exporters.recording import (
     record_golden,
     tool_versions,
 )
+from slipway.exporters.sklearn_converters import has_converter, our_converters
 from slipway.exporters.sklearn_files import load_estimator
+from slipway.exporters.sklearn_formulas import CannotConvertError
+from slipway.exporters.sklearn_graphs import (
+    fit_shapes,
+    name_batch,
+    pin_opset,
+    rename_inputs,
+    rename_outputs,
+)
+from slipway.exporters.sklearn_wrappers import unwrapped
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.reports import Finding, TensorInfo
 from slipway.samples.arrays import Array, Samples
+from slipway.specs import DType
 
 ML_OPSET: Final = 3  # what every tree and linear operator of onnxruntime knows
 _TYPES: Final = {
@@ -86,6 +101,7 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         onnx.save(model, path)
         cases = golden_cases(inputs, samples, seed=request.seed)
         golden = record_golden(cases, _running(source))
+        fit_shapes(path, golden.cases[-1].inputs, golden.cases[-1].outputs)
         return finish_export(
             path,
             golden,
@@ -113,10 +129,12 @@ def _input_choices(
         yield (TensorInfo(name=_text_name(samples), dtype="string", shape=("batch", 1)),)
         return
     if names is None:
-        count = getattr(estimator, "n_features_in_", None)
+        one = get_tags(first_step(estimator)).input_tags.one_d_array
+        count = 1 if one else getattr(estimator, "n_features_in_", None)
         if count is None:
             raise SpecError("the estimator does not say how many features it takes: give inputs")
-        yield (TensorInfo(name="X", dtype="float32", shape=("batch", int(count))),)
+        for dtype in _table_types(samples):
+            yield (TensorInfo(name="X", dtype=dtype, shape=("batch", int(count))),)
         return
     if samples is None:
         raise SpecError(
@@ -127,6 +145,14 @@ def _input_choices(
     yield tuple(_column(name, columns[name]) for name in names)
     if any(columns[name].dtype.kind in "iub" for name in names):
         yield tuple(_column(name, columns[name], whole=False) for name in names)
+
+
+def _table_types(samples: Samples | None) -> tuple[DType, ...]:
+    """Of a table without column names: strings, or floats and, where that fails, whole numbers."""
+    array = samples.arrays.get("X") if samples is not None else None
+    if array is None or array.dtype.kind == "f":
+        return ("float32",)
+    return ("string",) if array.dtype.kind in "US" else ("float32", "int64")
 
 
 def _text_name(samples: Samples | None) -> str:
@@ -150,12 +176,13 @@ def _column(name: str, array: Array, *, whole: bool = True) -> TensorInfo:
 
 
 def _convert(source: Source, request: ExportRequest) -> onnx.ModelProto:
-    estimator, final = _with_columns(source), final_step(source.estimator)
+    estimator = _with_columns(source, unwrapped(source.estimator))
+    final = final_step(estimator)
     # An option that a converter does not know is an error, and not every classifier has this one.
     options: dict[int, dict[str, Any]] = {}
-    if hasattr(final, "predict_proba"):
+    if is_classifier(final) and hasattr(final, "predict_proba") and not has_converter(final):
         options[id(final)] = {"zipmap": False}
-    for part in parts_of(source.estimator):
+    for part in parts_of(estimator):
         # The default is en_US, which slim images do not have: the model would not load there.
         if isinstance(part, CountVectorizer):
             options[id(part)] = {"locale": "C"}
@@ -166,7 +193,7 @@ def _convert(source: Source, request: ExportRequest) -> onnx.ModelProto:
         sizes = [size if isinstance(size, int) else None for size in tensor.shape]
         types.append((tensor.name, _TYPES[tensor.dtype](sizes)))
     try:
-        with warnings.catch_warnings(), _plain_ints():
+        with warnings.catch_warnings(), _plain_ints(), our_converters():
             warnings.simplefilter("ignore")
             model: onnx.ModelProto = skl2onnx.convert_sklearn(
                 estimator,
@@ -175,28 +202,42 @@ def _convert(source: Source, request: ExportRequest) -> onnx.ModelProto:
                 target_opset={"": request.opset, "ai.onnx.ml": ML_OPSET},
                 options=options,
             )
+    except MissingShapeCalculator as error:
+        raise ExportFailed(
+            f"{_unknown(error, final)} has no converter to ONNX, neither of skl2onnx nor of ours: "
+            "put another estimator in its place, or one that is fitted to its answers"
+        ) from error
+    except CannotConvertError as error:
+        raise ExportFailed(f"{type(final).__name__} is not exported with {error}") from error
     except Exception as error:
         raise ExportFailed(
             f"skl2onnx does not convert {type(final).__name__}: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:500]}"
+            f"{' '.join(str(error).split())[:300]}; put another estimator or other parameters in "
+            "its place"
         ) from error
-    _pin_opset(model, request.opset)
-    _rename_outputs(model, source.outputs)
-    _rename_inputs(model, [tensor.name for tensor in source.inputs])
+    pin_opset(model, request.opset)
+    rename_outputs(model, source.outputs)
+    rename_inputs(model, [tensor.name for tensor in source.inputs])
     clean_model(model, dimensions={})
-    _name_batch(model)
+    name_batch(model)
     return model
 
 
-def _with_columns(source: Source) -> Any:  # noqa: ANN401
+def _unknown(error: MissingShapeCalculator, final: Any) -> str:  # noqa: ANN401
+    """The class that skl2onnx does not know, which it names by its module."""
+    found = re.search(r"<class '(?:\w+\.)*(\w+)'>", str(error))
+    return found.group(1) if found else type(final).__name__
+
+
+def _with_columns(source: Source, estimator: Any) -> Any:  # noqa: ANN401
     """The estimator, with its columns joined first where it picks none by name itself."""
-    first = first_step(source.estimator)
+    first = first_step(estimator)
     if not source.by_column or isinstance(first, ColumnTransformer):
-        return source.estimator
+        return estimator
     names = [tensor.name for tensor in source.inputs]
     join = ColumnTransformer([("columns", "passthrough", names)])
     join.fit(pd.DataFrame({name: [0.0, 1.0] for name in names}))
-    return Pipeline([("join", join), ("model", source.estimator)])
+    return Pipeline([("join", join), ("model", estimator)])
 
 
 def _left_out(estimator: Any) -> list[Finding]:  # noqa: ANN401
@@ -220,61 +261,6 @@ def _running(source: Source) -> Callable[[Mapping[str, Array]], Mapping[str, Arr
             raise DataError(f"the source model does not run on the golden data: {error}") from error
 
     return run
-
-
-def _rename_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
-    """Give outputs our names; outputs beyond those that the source answers are dropped."""
-    graph = model.graph
-    if len(graph.output) < len(names):
-        raise ExportFailed(
-            f"skl2onnx gave {len(graph.output)} outputs, the model answers {', '.join(names)}"
-        )
-    kept = list(graph.output)[: len(names)]
-    for value, name in zip(kept, names, strict=True):
-        if value.name == name:
-            continue
-        _rename(graph, name, f"{name}_inner")
-        _rename(graph, value.name, name)
-        value.name = name
-    del graph.output[:]
-    graph.output.extend(kept)
-
-
-def _rename_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
-    """Give inputs their names back: skl2onnx calls one `label1` where its output is `label`."""
-    for value, name in zip(model.graph.input, names, strict=True):
-        if value.name != name:
-            _rename(model.graph, name, f"{name}_inner")
-            _rename(model.graph, value.name, name)
-            value.name = name
-
-
-def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
-
-
-def _name_batch(model: onnx.ModelProto) -> None:
-    """skl2onnx leaves the batch dimension without a name."""
-    for value in (*model.graph.input, *model.graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if dims and not dims[0].HasField("dim_value"):
-            dims[0].dim_param = "batch"
-
-
-def _pin_opset(model: onnx.ModelProto, opset: int) -> None:
-    """skl2onnx writes the lowest opset that its operators need; declare the one asked for.
-
-    It was told that target and picked operators for it; the checker and parity judge the result.
-    """
-    for entry in model.opset_import:
-        if entry.domain in {"", "ai.onnx"}:
-            entry.version = max(entry.version, opset)
-            return
-    model.opset_import.append(onnx.helper.make_opsetid("", opset))
 
 
 @contextlib.contextmanager

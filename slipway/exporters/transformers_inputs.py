@@ -22,6 +22,7 @@ TOKENS: Final = ("input_ids", "attention_mask", "token_type_ids")
 # Long enough that relative positions fall into several buckets, and each of another length.
 _LENGTHS: Final = (16, 24, 9)
 _PAIR: Final = 2
+_CHARACTERS: Final = 1 << 16  # CANINE takes code points and has no vocabulary
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Vocabulary:
         # RoBERTa counts positions from behind its padding token's id.
         longest = getattr(config, "max_position_embeddings", None) or 1 << 20
         return cls(
-            size=int(config.vocab_size),
+            size=int(getattr(config, "vocab_size", None) or _CHARACTERS),
             longest=max(1, int(longest) - 1 - max(pad or 0, 0)),
             pad=pad,
             end=end[0] if isinstance(end, list) else end,
