@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from slipway.cli.output import answer, answering, complain, say
+from slipway.cli.output import answer, answering, complain, progressing, say
 
 if TYPE_CHECKING:
     from slipway.reports import Finding
@@ -174,6 +174,10 @@ def quantize(
     label_agreement: Annotated[
         float, typer.Option(min=0, max=1, help="Without a metric: share of equal labels.")
     ] = 0.99,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Save calibration here every few seconds, and resume it from here."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Quantize a model to the fastest INT8 within an accuracy budget, with audited scales.
@@ -181,7 +185,7 @@ def quantize(
     Static INT8 is tried first, with the fewest nodes kept in float that the budget needs, then
     dynamic INT8; both are measured beside fp16 and fp32. Exits with 1 when none is within it.
     """
-    with answering(as_json=as_json, working="quantizing"):
+    with answering(as_json=as_json), progressing("quantizing") as progress:
         from slipway.cli.quantize_view import print_quantized
         from slipway.specs import BudgetSpec, Int8StaticSpec, ParitySpec
         from slipway.stages.quantizing import Goal, quantize_within_budget
@@ -200,6 +204,8 @@ def quantize(
                 evaluation=evaluation,
                 labels=labels,
             ),
+            state=state,
+            progress=progress,
         )
         answer(report, as_json=as_json, words=lambda: print_quantized(report), passed=report.passed)
 

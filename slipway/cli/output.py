@@ -70,6 +70,25 @@ def complain(text: str) -> None:
 
 
 @contextlib.contextmanager
+def progressing(working: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar while stderr is a terminal: what is yielded is told what is done, of how much."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(working, total=None)
+
+        def show(done: int, total: int) -> None:
+            # What comes after calibration cannot be counted: the bar only moves.
+            bar.update(task, completed=done, total=total if done < total else None)
+
+        yield show
+
+
+@contextlib.contextmanager
 def _spinner(working: str) -> Iterator[None]:
     if not working or not sys.stderr.isatty():
         yield

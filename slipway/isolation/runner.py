@@ -8,7 +8,7 @@ import json
 import logging
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -30,7 +30,7 @@ _OUT_OF_MEMORY_SIGNS: Final = (
 )
 
 
-def run_isolated(
+def run_isolated(  # noqa: PLR0913 - what decides a child, each by its name
     function: str,
     request: BaseModel,
     *,
@@ -41,6 +41,7 @@ def run_isolated(
     reads: Sequence[Path] = (),
     python: str | None = None,
     preload: Sequence[str] = (),
+    look: Callable[[], None] | None = None,
 ) -> Result:
     """Call `module:function(request, scratch)` of slipway in a sandboxed child process.
 
@@ -60,6 +61,7 @@ def run_isolated(
             installed there.
         preload: Light modules that the child may find imported already; then it is forked from a
             process that has them, where that is safe, and else started fresh all the same.
+        look: Called again and again while the child works, to see what it leaves in `scratch`.
 
     Raises:
         SlipwayError: the child's own, of its own type.
@@ -85,7 +87,7 @@ def run_isolated(
         else start(order, temporary, python, limits)
     )
     try:
-        watch(child, what)
+        watch(child, what, look)
         code = child.wait()
         child.ended = True
     finally:

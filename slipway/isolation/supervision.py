@@ -60,8 +60,11 @@ class Child:
         return "\n  ".join(["; its last output:", *lines]) if lines else ""
 
 
-def watch(child: Child, what: str) -> None:
-    """Read output and answer until both ends close; raise when a limit is passed."""
+def watch(child: Child, what: str, look: Callable[[], None] | None = None) -> None:
+    """Read output and answer until both ends close; raise when a limit is passed.
+
+    `look` is called again and again meanwhile, and once at the end.
+    """
     deadline = time.monotonic() + child.limits.timeout_s
     with selectors.DefaultSelector() as selector:
         selector.register(child.output_fd, selectors.EVENT_READ, child.output)
@@ -74,6 +77,8 @@ def watch(child: Child, what: str) -> None:
                     selector.unregister(key.fileobj)
             del child.output[: -2 * _TAIL_BYTES]
             _enforce(child, deadline, what)
+            if look is not None:
+                look()
 
 
 def _enforce(child: Child, deadline: float, what: str) -> None:

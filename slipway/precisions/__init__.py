@@ -1,11 +1,12 @@
 """Precisions: one file and one line of the table each.
 
 `convert` is what the isolated child calls. `graphs` reads, tidies and writes models; `preprocess`
-prepares one for a quantizer; `calibration`, `statistics`, `thresholds` and `states` find
-activation ranges from data; `audit` looks at scales and ranges; `finishing` is how every converted
-model ends. For static INT8 `policy` chooses types and operators, `marking` the tensors, `scales`
-their integers and `qdq` writes the graph; `budgeting` holds it to the budget, with `switchable` and
-`mixed` to find the nodes that stay in float; `saturation` tells what processors it suits.
+prepares one for a quantizer; `calibration` finds activation ranges from data, with `gating`,
+`exposing`, `statistics`, `tails`, `histograms`, `thresholds`, `states` and `relay`; `audit` and
+`masks` look at scales, ranges and masks; `finishing` is how every converted model ends. For static
+INT8 `policy` chooses types and operators, `marking` the tensors, `scales` their integers and `qdq`
+writes the graph; `budgeting` holds it to the budget, with `switchable` and `mixed` to find the
+nodes that stay in float; `saturation` tells what processors it suits.
 """
 
 import importlib

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from slipway.errors import UnreadableModel
 from slipway.precisions import graphs
+from slipway.precisions.ranges import MeasuredRanges
 from slipway.providers.signature import read_graph
 from slipway.reports import Finding, ScaleAudit
 from slipway.samples.arrays import Array
@@ -40,6 +41,15 @@ SCALE_INPUTS: Final[Mapping[str, tuple[int, ...]]] = {
 # Eight bits over a range this wide hold nothing: it comes from a stand-in for infinity in a mask,
 # such as finfo(float32).min, about -3.4e38.
 HUGE: Final = 1e30
+# A range below this has a scale that is no normal float32.
+SMALLEST: Final = 255 * float(np.finfo(np.float32).tiny)
+
+
+# How far beyond its range a tensor's values reach that outliers rule.
+OUTLIER: Final = 16.0
+# Of a tensor's values, the share that must not become zero, and the share that must not be clipped.
+MOSTLY: Final = 0.5
+NOTICEABLE: Final = 0.01
 
 
 def audit_scales(model: Path) -> ScaleAudit:
@@ -83,7 +93,45 @@ def audit_ranges(ranges: Ranges) -> tuple[Finding, ...]:
                     name,
                 )
             )
+        elif 0 < max(abs(low), abs(high)) < SMALLEST:
+            findings.append(
+                _error(
+                    "range-collapsed",
+                    f"activation {name} stays within [{low:g}, {high:g}] on the calibration data; "
+                    "a scale for that is no normal float32",
+                    name,
+                )
+            )
     return tuple(findings)
+
+
+def warn_of_ranges(ranges: MeasuredRanges) -> tuple[Finding, ...]:
+    """Name the tensors that eight bits hold badly, though they hold them."""
+    return tuple(
+        Finding(level="warning", code=code, message=f"activation {name} {said}", place=name)
+        for name in sorted(ranges.observed)
+        for code, said in _weaknesses(ranges, name)
+    )
+
+
+def _weaknesses(ranges: MeasuredRanges, name: str) -> Iterator[tuple[str, str]]:
+    low, high = ranges.observed[name]
+    if not np.isfinite([low, high]).all():
+        return
+    if low == high:
+        code = "range-zero" if low == 0 else "range-constant"
+        yield code, f"is {low:g} on all of the calibration data; its range fits nothing else"
+        return
+    left, right = ranges[name]
+    lost = ranges.losses.get(name)
+    wider = max(abs(low), abs(high)) / max(abs(left), abs(right), SMALLEST)
+    if wider >= OUTLIER or (lost and lost.vanishing >= MOSTLY):
+        zeros = f"; {lost.vanishing:.0%} of its values become zero" if lost else ""
+        reaches = f"it reaches [{low:g}, {high:g}] and its range is [{left:g}, {right:g}]"
+        yield "range-outliers", f"is ruled by outliers: {reaches}{zeros}"
+    if lost and lost.clipped >= NOTICEABLE:
+        outside = f"{lost.clipped:.1%} of its values lie outside [{left:g}, {right:g}]"
+        yield "range-saturates", f"saturates: {outside}"
 
 
 def audit_weights(model: onnx.ModelProto) -> tuple[Finding, ...]:

@@ -7,9 +7,8 @@ shared between workers in `states`.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,29 +18,25 @@ import onnx
 from slipway.artifacts import Digest, digest_file
 from slipway.errors import DataError
 from slipway.precisions import graphs
+from slipway.precisions.exposing import Runs
+from slipway.precisions.histograms import Bits, Exact, Linear
 from slipway.precisions.ranges import MeasuredRanges, Range
-from slipway.precisions.states import Interval, Plan, State, check_same, digest_samples
-from slipway.precisions.statistics import Bits, Exact, Extremes, Kind, Linear, Tails
+from slipway.precisions.states import Plan, State, check_same, digest_samples
+from slipway.precisions.statistics import Extremes, Kind
+from slipway.precisions.tails import Tails
 from slipway.precisions.thresholds import (
     entropy_range,
+    losses_of,
     mse_range,
     percentile_of_counts,
     percentile_of_tails,
 )
-from slipway.providers import allotted_cores
-from slipway.providers.sessions import Session
-from slipway.providers.signature import model_inputs
-from slipway.reports import Finding, TensorInfo
-from slipway.samples.arrays import Array, Samples, check_finite
-from slipway.samples.fitting import check_shapes, fit_inputs
+from slipway.samples.arrays import Samples
 from slipway.specs import CalibrationMethod, Optimization
 
 Progress = Callable[[int, int], None]
 """Told how many samples are done, of how many."""
 
-# A batch is as many samples as this holds the activations of: larger ones gain no time.
-BATCH_BYTES: Final = 48 << 20
-MOST_SAMPLES: Final = 256
 SAVE_EVERY_S: Final = 5.0
 # One data set that nobody has to know again.
 _UNNAMED: Final = "sha256:" + "0" * 64
@@ -158,23 +153,20 @@ def collect(
     data = data or digest_samples(samples)
     state = state or State(plan)
     missing = state.missing(data, start=start, stop=end)
-    runs = _Runs.prepare(model, plan.tensors, plan.optimization) if missing else None
+    runs = Runs.prepare(model, plan.tensors, plan.optimization) if missing else None
     saved = time.monotonic()
-    with ThreadPoolExecutor(allotted_cores()) as pool:
-        for span, values in runs.over(samples, missing) if runs else ():
-            size = span[1] - span[0]
-
-            def count(name: str, size: int = size, values: Mapping[str, Array] = values) -> None:
-                array = values[name]
-                state.statistic(name, array.size // size).add(array, size)
-
-            list(pool.map(count, plan.tensors))
-            state.count(data, span)
-            if progress:
-                progress(state.samples, plan.planned)
-            if save and time.monotonic() - saved > SAVE_EVERY_S:
-                state.save(save)
-                saved = time.monotonic()
+    for span, values in runs.over(samples, missing) if runs else ():
+        size = span[1] - span[0]
+        for name in plan.tensors:
+            array = values[name]
+            state.statistic(name, array.size // size).add(array, size)
+        state.count(data, span)
+        samples.release()
+        if progress:
+            progress(state.samples, plan.planned)
+        if save and time.monotonic() - saved > SAVE_EVERY_S:
+            state.save(save)
+            saved = time.monotonic()
     if save:
         state.save(save)
     return state
@@ -211,7 +203,12 @@ def choose_ranges(state: State) -> MeasuredRanges:
         name: _choose(it, state.plan) if _is_usable(it) else observed[name]
         for name, it in state.statistics.items()
     }
-    return MeasuredRanges(chosen, observed)
+    losses = {
+        name: losses_of(it, chosen[name])
+        for name, it in state.statistics.items()
+        if isinstance(it, Bits) and _is_usable(it)
+    }
+    return MeasuredRanges(chosen, observed, losses)
 
 
 def _choose(statistic: Extremes, plan: Plan) -> Range:
@@ -237,87 +234,6 @@ def _is_usable(statistic: Extremes) -> bool:
     return statistic.count > 0 and bool(np.isfinite([statistic.low, statistic.high]).all())
 
 
-def choose_samples(model: onnx.ModelProto, samples: Samples, *, count: int) -> Samples:
-    """At most `count` of the samples, evenly spaced, so that sorted data is still covered.
-
-    Raises:
-        DataError: when an input has no array, when there are none, or when some are not finite.
-    """
-    chosen = samples.select([tensor.name for tensor in model_inputs(model)])
-    if not len(chosen):
-        raise DataError("the calibration data holds no samples; give it at least one")
-    check_finite(chosen, what="calibration data")
-    if len(chosen) > count:
-        index = np.linspace(0, len(chosen) - 1, count).round().astype(int)
-        chosen = Samples({name: array[index] for name, array in chosen.arrays.items()})
-    return chosen
-
-
-def audit_data(samples: Samples) -> tuple[Finding, ...]:
-    """Warn of inputs that never change: ranges found from them fit nothing else."""
-    return tuple(
-        Finding(
-            level="warning",
-            code="calibration-constant",
-            message=f"calibration data: {name} is {array.flat[0]} in all samples; ranges found "
-            "from it will not fit other data",
-            place=name,
-        )
-        for name, array in samples.arrays.items()
-        if array.size and array.dtype.kind in "fiu" and bool((array == array.flat[0]).all())
-    )
-
-
-@dataclass(frozen=True)
-class _Runs:
-    """The model with the measured tensors as its outputs."""
-
-    session: Session
-    inputs: tuple[TensorInfo, ...]
-    measured: tuple[str, ...]
-
-    @classmethod
-    def prepare(cls, model: Path, tensors: Sequence[str], optimization: Optimization) -> "_Runs":
-        proto = onnx.load(model, load_external_data=False)
-        inputs = model_inputs(proto)
-        exposed = model.with_name("exposed.onnx")
-        _expose(proto, tensors, exposed)
-        del proto
-        session = Session(exposed, optimization=optimization)
-        exposed.unlink()
-        return cls(session=session, inputs=inputs, measured=tuple(tensors))
-
-    def over(
-        self, samples: Samples, spans: Sequence[Interval]
-    ) -> Iterator[tuple[Interval, Mapping[str, Array]]]:
-        """The measured tensors by name, batch by batch, with the samples that they are of."""
-        fixed = max(
-            (t.shape[0] for t in self.inputs if t.shape and isinstance(t.shape[0], int)), default=0
-        )
-        check_shapes(self.inputs, samples)
-        size = fixed or 1
-        for start, stop in spans:
-            if stop - start < fixed:
-                raise DataError(
-                    f"the model takes batches of {fixed} and there are {stop - start} calibration "
-                    "samples; give more, or export with a dynamic batch dimension"
-                )
-            at = start
-            while at < stop and at + fixed <= stop:
-                span = at, min(at + size, stop)
-                values = self._run(fit_inputs(self.inputs, samples.rows(*span)))
-                yield span, values
-                at = span[1]
-                if not fixed:
-                    taken = sum(array.nbytes for array in values.values()) // (span[1] - span[0])
-                    size = min(max(BATCH_BYTES // max(taken, 1), 1), MOST_SAMPLES)
-                del values
-
-    def _run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        outputs = self.session.run(feeds)
-        return {name: feeds[name] if name in feeds else outputs[name] for name in self.measured}
-
-
 def _float_tensors(
     graph: onnx.GraphProto, op_types: Sequence[str]
 ) -> dict[str, onnx.ValueInfoProto]:
@@ -334,24 +250,6 @@ def _float_tensors(
         for name in (*node.input, *node.output)
         if name in known and name not in constant
     }
-
-
-def _expose(model: onnx.ModelProto, tensors: Sequence[str], path: Path) -> None:
-    """Save beside the model, so that its external data is found, with tensors as outputs."""
-    given = {value.name for value in model.graph.input}
-    known = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
-    absent = [name for name in tensors if name not in given | known.keys()]
-    if absent:
-        raise DataError(f"the model has no tensor {absent[0]!r} of known type to calibrate")
-    inner = [
-        onnx.ValueInfoProto.FromString(known[name].SerializeToString())
-        for name in tensors
-        if name not in given
-    ]
-    if inner:
-        del model.graph.output[:]
-        model.graph.output.extend(inner)
-    onnx.save_model(model, path)
 
 
 def _digest(model: Path) -> Digest:

@@ -16,8 +16,8 @@ from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_m
 
 from slipway.errors import PrecisionFailed, UnreadableModel
 from slipway.precisions import graphs
-from slipway.precisions.calibration import choose_samples
 from slipway.precisions.finishing import finish, skip, tools, workplace
+from slipway.precisions.gating import choose_samples
 from slipway.precisions.half import constants, overflow, ranges, reasons
 from slipway.precisions.half.elements import Types, infer_types, normalize
 from slipway.precisions.half.labels import choose_halves

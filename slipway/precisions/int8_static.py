@@ -11,9 +11,9 @@ import onnx
 
 from slipway.errors import DataError
 from slipway.precisions import graphs
-from slipway.precisions.audit import audit_ranges, audit_weights
+from slipway.precisions.audit import audit_ranges, audit_weights, warn_of_ranges
 from slipway.precisions.budgeting import Candidates, Judge
-from slipway.precisions.calibration import audit_data, calibrate, choose_samples
+from slipway.precisions.calibration import calibrate
 from slipway.precisions.finishing import (
     Settings,
     conclude,
@@ -23,14 +23,17 @@ from slipway.precisions.finishing import (
     tools,
     workplace,
 )
+from slipway.precisions.gating import audit_data, choose_samples
 from slipway.precisions.marking import WEIGHTED, activations_to_measure
+from slipway.precisions.masks import clamp_masks
 from slipway.precisions.policy import Policy, choose_policy
 from slipway.precisions.preprocess import preprocess
 from slipway.precisions.qdq import quantize_file
+from slipway.precisions.relay import STATE, tell_progress
 from slipway.precisions.saturation import RISKY, saturating_share, saturation_finding
 from slipway.protocols import ConvertRequest, ConvertResult
 from slipway.reports import Attempt, Finding, ScaleAudit
-from slipway.samples.arrays import Samples, load_samples
+from slipway.samples.arrays import Samples, map_samples
 from slipway.specs import Int8StaticSpec
 
 
@@ -50,7 +53,7 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
     model = graphs.load_model(request.model)
     if reason := inapplicable(model):
         return skip(reason)
-    samples = choose_samples(model, load_samples(request.calibration), count=options.samples)
+    samples = choose_samples(model, map_samples(request.calibration), count=options.samples)
     with workplace(scratch) as work:
         return _convert(model, samples, request, options, work=work, scratch=scratch)
 
@@ -74,7 +77,8 @@ def _convert(
     work: Path,
     scratch: Path,
 ) -> ConvertResult:
-    warnings = audit_data(samples)
+    evaluation = request.judge.evaluation if request.judge is not None else None
+    warnings = audit_data(samples, map_samples(evaluation) if evaluation else None)
     policy = choose_policy(model, options)
     scheme = policy.scheme
     settings: dict[str, str | int | float | bool] = {
@@ -93,13 +97,18 @@ def _convert(
     if errors := audit_weights(model):
         return _refuse((*errors, *warnings), len(errors), settings)
     prepared = preprocess(model, work)
+    warnings += clamp_masks(prepared, samples)
     ranges = calibrate(
         prepared,
         samples,
         method=options.method,
         tensors=activations_to_measure(prepared, scheme),
         percentile=options.percentile,
+        state=scratch / STATE,
+        progress=tell_progress(scratch),
     )
+    (scratch / STATE).unlink()
+    warnings += warn_of_ranges(ranges)
     if errors := audit_ranges(ranges):
         return _refuse((*errors, *warnings), len(ranges), settings)
     if request.judge is None:

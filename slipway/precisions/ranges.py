@@ -1,9 +1,17 @@
 """What calibration finds: a range by tensor, beside the extremes that were seen."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of a tensor's values that are not zero, the shares that a range tells as zero, and clips."""
+
+    vanishing: float
+    clipped: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,6 +23,8 @@ class MeasuredRanges(Mapping[str, Range]):
 
     chosen: Mapping[str, Range]
     observed: Mapping[str, Range]
+    losses: Mapping[str, Losses] = field(default_factory=dict)
+    """What eight bits lose, where the values' distribution is known: by `mse`."""
 
     def __getitem__(self, tensor: str) -> Range:
         return self.chosen[tensor]

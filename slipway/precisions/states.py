@@ -16,15 +16,11 @@ import numpy as np
 
 from slipway.artifacts import Digest
 from slipway.errors import DataError
+from slipway.precisions.exposing import Interval
+from slipway.precisions.histograms import Bits, Exact, Linear
 from slipway.precisions.ranges import Range
-from slipway.precisions.statistics import (
-    Bits,
-    Exact,
-    Extremes,
-    Kind,
-    Linear,
-    Tails,
-)
+from slipway.precisions.statistics import Extremes, Kind
+from slipway.precisions.tails import Tails
 from slipway.precisions.thresholds import cut_of
 from slipway.samples.arrays import Array, Samples, load_npz, save_npz
 from slipway.specs import CalibrationMethod, Optimization
@@ -34,7 +30,6 @@ VERSION: Final = 1
 KEPT: Final = 4096
 # Outermost values kept of a tensor, on either side; a percentile that cuts more takes two passes.
 MOST_KEPT: Final = 1 << 16
-Interval = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -260,7 +255,7 @@ def make_statistic(plan: Plan, tensor: str, keep: int) -> Extremes:
     """An empty statistic of the plan's kind."""
     match plan.kind:
         case "tails":
-            return Tails(keep)
+            return Tails(keep, exactly=plan.optimization != "all")
         case "bits":
             return Bits(keep)
         case "linear":
@@ -278,4 +273,5 @@ def digest_samples(samples: Samples) -> Digest:
         hashing.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         for start in range(0, len(array), 64):
             hashing.update(np.ascontiguousarray(array[start : start + 64]).tobytes())
+            samples.release()
     return f"sha256:{hashing.hexdigest()}"

@@ -10,18 +10,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from slipway.precisions.ranges import Range
-from slipway.precisions.statistics import (
-    BINS,
-    Bits,
-    Counts,
-    Exact,
-    Extremes,
-    Floats,
-    Linear,
-    Tails,
-    bins_of,
-)
+from slipway.precisions.histograms import BINS, Bits, Counts, Exact, Linear, bins_of
+from slipway.precisions.ranges import Losses, Range
+from slipway.precisions.statistics import Extremes, Floats
+from slipway.precisions.tails import Tails
 
 Doubles = npt.NDArray[np.float64]
 
@@ -86,7 +78,7 @@ def entropy_range(histogram: Exact | Linear) -> Range:
 
 _HALVES: Final = range(_QUANTIZED // 2, BINS // 2 + 1)
 # Where the bins are not onnxruntime's anyway, candidates are this many bins apart.
-_STRIDE: Final = 4
+_STRIDE: Final = 8
 
 
 def _divergence(counts: Counts, half: int) -> np.float32:
@@ -192,6 +184,24 @@ class _SquaredError:
             error = error + xx - 2 * end * x + n * (end**2 - noise)
         total: Doubles = error
         return total
+
+
+def losses_of(bits: Bits, chosen: Range) -> Losses:
+    """What a range of eight bits loses of a tensor's values."""
+    values, counts = _weighed(bits)
+    low, high = min(chosen[0], 0.0), max(chosen[1], 0.0)
+    half_step = (high - low) / LEVELS / 2
+    # A cell's width is no loss.
+    clipped = (values > high * _CELL) | (values < low * _CELL)
+    some = np.abs(values) > np.finfo(np.float32).tiny
+    total = counts[some].sum()
+    if not total:
+        return Losses(0.0, 0.0)
+    vanishing = counts[some & (np.abs(values) < half_step)].sum() / total
+    return Losses(float(vanishing), float(counts[some & clipped].sum() / total))
+
+
+_CELL: Final = 1 + 2.0**-7
 
 
 def _ordered(sizes: Doubles, counts: Doubles) -> tuple[Doubles, tuple[Doubles, Doubles, Doubles]]:

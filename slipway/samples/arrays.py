@@ -1,8 +1,12 @@
 """Named arrays with a common first dimension, read without pickles from npz, npy or parquet."""
 
+import math
+import mmap
+import os
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
@@ -15,6 +19,9 @@ Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 
 _ZIP: Final = b"PK"
+_PIECE: Final = 64
+# Of a zip member: 26 bytes, then the lengths of its name and of what else is there.
+_LOCAL_HEADER: Final = "<26xHH"
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Samples:
     """
 
     arrays: Arrays
+    mappings: tuple[mmap.mmap, ...] = field(default=(), compare=False, repr=False)
+    """What holds the arrays of files that are read piece by piece."""
 
     def __post_init__(self) -> None:
         """Refuse what is no set of samples."""
@@ -52,7 +61,7 @@ class Samples:
         Raises:
             DataError: naming the first that is absent.
         """
-        return type(self)({name: self[name] for name in names})
+        return type(self)({name: self[name] for name in names}, self.mappings)
 
     def without(self, name: str) -> Self:
         """All arrays but one."""
@@ -67,13 +76,31 @@ class Samples:
         for start in range(0, len(self), size):
             yield self.rows(start, start + size)
 
+    def release(self) -> None:
+        """Give back the memory of what was read of mapped files; they are read again if needed."""
+        for mapping in self.mappings:
+            mapping.madvise(mmap.MADV_DONTNEED)
+
     def repeat_to(self, count: int) -> Self:
         """The first `count` samples, starting over where there are fewer."""
         index = np.arange(count) % len(self)
         return type(self)({name: array[index] for name, array in self.arrays.items()})
 
 
-def load_samples(path: Path) -> Samples:
+def map_samples(path: Path) -> Samples:
+    """The same as `load_samples`, but arrays are read from their files when they are used.
+
+    Those of compressed npz and of parquet files are in memory, as the others are there.
+
+    Raises:
+        SourceNotFound, DataError, EnvironmentMissing: as there.
+    """
+    samples = load_samples(path, mapped=True)
+    buffers: list[Any] = [array.base for array in samples.arrays.values()]
+    return Samples(samples.arrays, tuple(it for it in buffers if isinstance(it, mmap.mmap)))
+
+
+def load_samples(path: Path, *, mapped: bool = False) -> Samples:
     """Read npz, a folder of npy files, a single npy, or parquet; told apart by content.
 
     Raises:
@@ -81,25 +108,26 @@ def load_samples(path: Path) -> Samples:
         DataError: when it holds pickled objects, is malformed or empty.
         EnvironmentMissing: when parquet is read without pyarrow.
     """
-    samples = Samples(_load_arrays(path))
+    samples = Samples(_load_arrays(path, mapped=mapped))
     if not len(samples):
         raise DataError(f"{path.name} holds no samples: its arrays have no rows")
     return samples
 
 
-def _load_arrays(path: Path) -> dict[str, Array]:
+def _load_arrays(path: Path, *, mapped: bool) -> dict[str, Array]:
+    load = _map_npy if mapped else _load_npy
     if path.is_dir():
         files = sorted(path.glob("*.npy"))
         if not files:
             raise DataError(f"{path} is a folder without .npy files")
-        return {file.stem: _load_npy(file) for file in files}
+        return {file.stem: load(file) for file in files}
     magic = _magic(path)
     if magic.startswith(_ZIP):
-        return load_npz(path)
+        return load_npz(path, mapped=mapped)
     if magic.startswith(b"PAR1"):
         return _load_parquet(path)
     if magic == b"\x93NUMPY":
-        return {path.stem: _load_npy(path)}
+        return {path.stem: load(path)}
     raise DataError(f"{path.name} is neither npz, npy nor parquet")
 
 
@@ -144,7 +172,15 @@ def _load_npy(path: Path) -> Array:
         raise _unreadable(path.name, error) from error
 
 
-def load_npz(path: Path) -> dict[str, Array]:
+def _map_npy(path: Path) -> Array:
+    try:
+        with path.open("rb") as file:
+            return _map_array(path.stem, file)
+    except OSError as error:
+        raise _unreadable(path.name, error) from error
+
+
+def load_npz(path: Path, *, mapped: bool = False) -> dict[str, Array]:
     """All arrays of an npz; pickled objects are refused.
 
     Raises:
@@ -156,7 +192,8 @@ def load_npz(path: Path) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = _array_names(path, archive)
-            return {name: _read_member(name, archive) for name in names}
+            read = _map_member if mapped else _read_member
+            return {name: read(name, archive) for name in names}
     except (DataError, MemoryError):
         raise
     except Exception as error:  # zipfile and zlib raise a dozen kinds on damaged archives
@@ -176,6 +213,42 @@ def _array_names(path: Path, archive: zipfile.ZipFile) -> list[str]:
 def _read_member(name: str, archive: zipfile.ZipFile) -> Array:
     with archive.open(f"{name}.npy") as file:
         return _read_array(name, file)
+
+
+def _map_member(name: str, archive: zipfile.ZipFile) -> Array:
+    """A stored member where it lies in the file, after its local header; a packed one unpacked."""
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED or archive.filename is None:
+        return _read_member(name, archive)
+    with Path(archive.filename).open("rb") as file:
+        file.seek(member.header_offset)
+        header = struct.unpack(_LOCAL_HEADER, file.read(struct.calcsize(_LOCAL_HEADER)))
+        file.seek(header[-2] + header[-1], os.SEEK_CUR)
+        return _map_array(name, file)
+
+
+def _map_array(name: str, file: IO[bytes]) -> Array:
+    """The array of a .npy stream, whose values are read from the file when they are used."""
+    try:
+        start = file.tell()
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else (np.lib.format.read_array_header_2_0)
+        )
+        shape, fortran, dtype = read(file)
+        if dtype.hasobject or fortran or not math.prod(shape):
+            file.seek(start)
+            return _read_array(name, file)
+        return np.ndarray(
+            shape,
+            dtype,
+            buffer=mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ),
+            offset=file.tell(),
+        )
+    except (ValueError, TypeError, OSError) as error:
+        raise _unreadable(name, error) from error
 
 
 def _read_array(name: str, file: IO[bytes]) -> Array:
@@ -235,10 +308,16 @@ def check_finite(samples: Samples, *, what: str) -> None:
     for name, array in samples.arrays.items():
         if array.dtype.kind != "f":
             continue
-        bad = ~np.isfinite(array)
-        if bad.any():
-            first = tuple(int(i) for i in np.argwhere(bad)[0])
+        first, count = None, 0
+        for start in range(0, len(array), _PIECE):
+            bad = ~np.isfinite(array[start : start + _PIECE])
+            count += int(bad.sum())
+            if first is None and bad.any():
+                row, *rest = (int(index) for index in np.argwhere(bad)[0])
+                first = [start + row, *rest]
+            samples.release()
+        if first is not None:
             raise DataError(
-                f"{what}: {name} holds {int(bad.sum())} values that are NaN or infinite, the "
-                f"first at {list(first)}; clean the data"
+                f"{what}: {name} holds {count} values that are NaN or infinite, the first at "
+                f"{first}; clean the data"
             )

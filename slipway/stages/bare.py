@@ -1,7 +1,7 @@
 """The same work on bare files, for the command line: no store, no cache, no orchestrator."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -155,6 +155,7 @@ def run_child(
     scratch: Path,
     what: str,
     reads: Sequence[Path],
+    look: Callable[[], None] | None = None,
 ) -> Result:
     """Run a function of the core in a child of its own, under the limits of the settings."""
     settings = Settings()
@@ -166,6 +167,7 @@ def run_child(
         what=what,
         reads=reads,
         limits=Limits(timeout_s=settings.timeout_s, memory_bytes=settings.memory_limit_bytes),
+        look=look,
     )
 
 

@@ -11,7 +11,7 @@ from slipway.benchmarking.processes import in_process
 from slipway.errors import CheckFailed, IntegrityError, RequestError
 from slipway.exporters.recording import golden_cases, record_golden
 from slipway.packaging.selftest import selftest_bundle
-from slipway.precisions.calibration import choose_samples
+from slipway.precisions.gating import choose_samples
 from slipway.protocols import (
     BenchmarkRequest,
     CheckRequest,

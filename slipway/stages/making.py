@@ -1,5 +1,6 @@
 """From what the spec names to ONNX models: fetch, export, convert."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Final, cast
 from pydantic import Field
 
 from slipway.artifacts import ArtifactRef, Value
-from slipway.errors import ChildOutOfMemory, IntegrityError
+from slipway.errors import ChildOutOfMemory, DataError, IntegrityError
 from slipway.exporters import memory_advice
 from slipway.exporters.assets import source_assets
+from slipway.precisions.relay import STATE, relay
 from slipway.protocols import (
     AnyPrecisionSpec,
     ConvertRequest,
@@ -230,20 +232,50 @@ def convert_model(
                 labels=spec.data.labels,
                 baseline=baseline,
             )
-        result = work.run(
-            "slipway.precisions:convert",
-            ConvertRequest(
-                precision=precision,
-                model=source,
-                options=options,
-                calibration=work.fetch_if(calibration, "calibration"),
-                judge=judge,
-            ),
-            returns=ConvertResult,
-            what=f"the conversion to {precision}",
+        request = ConvertRequest(
+            precision=precision,
+            model=source,
+            options=options,
+            calibration=work.fetch_if(calibration, "calibration"),
+            judge=judge,
         )
+        result = _convert(work, request, _state_of(work, model, calibration, options))
         return ConversionReport(
             precision=precision,
             model=work.keep_model(result.model) if result.model else None,
             **result.model_dump(exclude={"model"}),
         )
+
+
+def _state_of(
+    work: Workspace, model: ArtifactRef, calibration: ArtifactRef | None, options: AnyPrecisionSpec
+) -> Path:
+    """Where the calibration of this model with this data is kept until it is done."""
+    parts = (model.digest, calibration.digest if calibration else "", options.model_dump_json())
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return work.settings.root / "calibrations" / f"{key}.npz"
+
+
+def _convert(work: Workspace, request: ConvertRequest, state: Path) -> ConvertResult:
+    """Convert, going on from a calibration that was killed; one that is of no use is forgotten."""
+
+    def run() -> ConvertResult:
+        return work.run(
+            "slipway.precisions:convert",
+            request,
+            returns=ConvertResult,
+            what=f"the conversion to {request.precision}",
+            look=relay(work.scratch, keep=state),
+        )
+
+    resumed = state.exists()
+    try:
+        result = run()
+    except DataError:
+        if not resumed:
+            raise
+        state.unlink(missing_ok=True)
+        (work.scratch / STATE).unlink(missing_ok=True)
+        result = run()
+    state.unlink(missing_ok=True)
+    return result

@@ -13,7 +13,9 @@ from slipway.artifacts import ArtifactRef, Value, digest_file
 from slipway.benchmarking.frontier import beaten_statics, build_frontier, nearest
 from slipway.benchmarking.selection import select_variant
 from slipway.errors import PrecisionFailed, RequestError
+from slipway.precisions.calibration import Progress
 from slipway.precisions.graphs import DATA_SUFFIX
+from slipway.precisions.relay import relay
 from slipway.protocols import (
     AnyPrecisionSpec,
     BenchmarkRequest,
@@ -81,13 +83,29 @@ class QuantizeReport(Value):
 
 
 def quantize_within_budget(
-    model: Path, out: Path, *, calibration: Path, options: Int8StaticSpec, goal: Goal
+    model: Path,
+    out: Path,
+    *,
+    calibration: Path,
+    options: Int8StaticSpec,
+    goal: Goal,
+    state: Path | None = None,
+    progress: Progress | None = None,
 ) -> QuantizeReport:
     """Write the fastest INT8 that is within the budget to `out`, whole or not at all.
 
     With labelled data the metric's drop decides; without, the relative L2 error and the labels'
     agreement with the float model's own outputs, on the evaluation data or else on the
     calibration data.
+
+    Args:
+        model: The float model.
+        out: A new file.
+        calibration: Inputs that the model will see.
+        options: How it is quantized statically.
+        goal: What it may cost.
+        state: Where calibration is saved every few seconds, and resumed from.
+        progress: Told how many calibration samples are done, of how many.
 
     Raises:
         RequestError: when `out` exists, or a metric has no data.
@@ -100,6 +118,7 @@ def quantize_within_budget(
         raise RequestError(f"the metric {goal.metric} needs --evaluation, with labels in it")
     with scratch_folder() as scratch:
         ladder = _Ladder(existing(model), existing(calibration), goal, scratch)
+        ladder.keep, ladder.progress = state, progress
         ladder.climb(options)
         ladder.measure()
         return ladder.deliver(out)
@@ -112,6 +131,8 @@ class _Ladder:
         self._model, self._calibration, self._goal = model, calibration, goal
         self._scratch = scratch
         self._evaluation = existing(goal.evaluation) if goal.evaluation else None
+        self.keep: Path | None = None
+        self.progress: Progress | None = None
         self._golden = self._run(
             "slipway.stages.children:record",
             RecordRequest(model=model, data=self._evaluation or calibration),
@@ -261,6 +282,7 @@ class _Ladder:
     def _run(self, function: str, request: Value, returns: type[Result], what: str) -> Result:
         own = self._scratch / f"{len(list(self._scratch.iterdir()))}"
         own.mkdir()
+        static = isinstance(request, ConvertRequest) and request.precision == "int8-static"
         given = [self._calibration, *([self._evaluation] if self._evaluation else [])]
         return run_child(
             function,
@@ -269,6 +291,7 @@ class _Ladder:
             scratch=own,
             what=f"{what} of {self._model.name}",
             reads=[self._model.parent, self._scratch, *given],
+            look=relay(own, keep=self.keep, progress=self.progress) if static else None,
         )
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -103,6 +104,7 @@ class Workspace:
         what: str,
         fresh: bool = False,
         python: Path | None = None,
+        look: Callable[[], None] | None = None,
     ) -> Result:
         """Call a function of the core in an isolated child that writes in `scratch`.
 
@@ -114,6 +116,7 @@ class Workspace:
             fresh: Start a new interpreter: for what is measured, since forked children share
                 their parent's memory layout.
             python: Start another environment's interpreter.
+            look: Called again and again while the child works.
         """
         return run_isolated(
             function,
@@ -126,6 +129,7 @@ class Workspace:
             ),
             python=str(python) if python else None,
             preload=() if fresh else PRELOAD,
+            look=look,
         )
 
     def keep_file(self, path: Path, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:

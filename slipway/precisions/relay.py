@@ -1,0 +1,61 @@
+"""How far a child's calibration is, and what it has counted, told to the process that waits for it.
+
+Both are files in the child's scratch folder, the only place where it may write. If the waiting
+process keeps the state elsewhere, a calibration that was killed goes on where it was.
+"""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from slipway.precisions.calibration import Progress
+
+STATE: Final = "calibration.npz"
+_PROGRESS: Final = "calibration-progress"
+
+
+def tell_progress(scratch: Path) -> Progress:
+    """What the child calls after each batch."""
+
+    def tell(done: int, total: int) -> None:
+        partial = scratch / f".{_PROGRESS}"
+        partial.write_text(f"{done} {total}")
+        partial.replace(scratch / _PROGRESS)
+
+    return tell
+
+
+def relay(
+    scratch: Path, *, keep: Path | None = None, progress: Progress | None = None
+) -> Callable[[], None]:
+    """What the waiting process calls again and again; a state that was kept goes to the child.
+
+    Args:
+        scratch: The child's folder, before it starts.
+        keep: Where the state is kept; taken up from there if it exists.
+        progress: Told how many samples are done, of how many.
+    """
+    if keep is not None and keep.exists():
+        shutil.copyfile(keep, scratch / STATE)
+    seen: dict[Path, int] = {}
+
+    def is_new(path: Path) -> bool:
+        before = seen.get(path)
+        with suppress(FileNotFoundError):
+            seen[path] = path.stat().st_mtime_ns
+        return seen.get(path) != before
+
+    def look() -> None:
+        if progress is not None and is_new(scratch / _PROGRESS):
+            done, total = (scratch / _PROGRESS).read_text().split()
+            progress(int(done), int(total))
+        if keep is not None and is_new(scratch / STATE):
+            keep.parent.mkdir(parents=True, exist_ok=True)
+            partial = keep.with_name(f".{keep.name}.partial")
+            with suppress(FileNotFoundError):  # the child has finished with it
+                shutil.copyfile(scratch / STATE, partial)
+                partial.replace(keep)
+
+    return look

@@ -1,0 +1,62 @@
+"""Calibration data: what is refused, and what is said of it."""
+
+import numpy as np
+import pytest
+
+from slipway.errors import DataError
+from slipway.precisions.gating import audit_data, choose_samples
+from slipway.samples.arrays import Array, Samples
+from tests import tiny_models
+
+
+def rows(count: int, scale: float = 1.0, seed: int = 0) -> Array:
+    random = np.random.default_rng(seed)
+    return (random.standard_normal((count, 16)) * scale).astype(np.float32)
+
+
+def test_chosen_samples_are_spread_over_the_data() -> None:
+    model = tiny_models.mlp()
+    data = Samples({"x": np.repeat(np.arange(100.0), 16).reshape(100, 16)})
+    chosen = choose_samples(model, data, count=5)
+    assert chosen["x"][:, 0].tolist() == [0, 25, 50, 74, 99]
+
+
+def codes(samples: Samples, evaluation: Samples | None = None) -> list[str]:
+    return [finding.code for finding in audit_data(samples, evaluation)]
+
+
+def test_good_data_is_passed_without_a_word() -> None:
+    assert (
+        codes(Samples({"x": rows(100)}), Samples({"x": rows(100, seed=1), "label": rows(100)}))
+        == []
+    )
+
+
+def test_few_samples_are_said() -> None:
+    assert codes(Samples({"x": rows(31)})) == ["calibration-few"]
+
+
+def test_an_input_that_never_changes_is_said() -> None:
+    (finding,) = audit_data(Samples({"x": rows(40), "mask": np.ones((40, 3), np.int64)}))
+    assert finding.code == "calibration-constant"
+    assert finding.place == "mask"
+
+
+def test_inputs_scaled_in_another_way_than_the_evaluations_are_refused() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16)).astype(np.float32)
+    for ours, theirs in ((pixels, pixels / 255), (pixels / 255, pixels)):
+        with pytest.raises(DataError, match=r"x lies in \[.*\]; prepare both in the same way"):
+            audit_data(Samples({"x": ours}), Samples({"x": theirs}))
+
+
+def test_data_narrower_than_the_evaluations_is_said() -> None:
+    half = np.clip(rows(100), -1, 1)
+    assert codes(Samples({"x": half}), Samples({"x": rows(100)})) == ["calibration-narrow"]
+
+
+def test_samples_of_another_name_or_shape_are_refused() -> None:
+    model = tiny_models.mlp()
+    with pytest.raises(DataError, match="no array named 'x'"):
+        choose_samples(model, Samples({"y": rows(5)}), count=3)
+    with pytest.raises(DataError, match=r"\[5, 15\], the model takes \[batch, 16\]"):
+        choose_samples(model, Samples({"x": rows(5)[:, 1:]}), count=3)
