@@ -35,7 +35,7 @@ OUTCOMES = ("right", "refused", "wrong", "error", "unjudged")
 Verdicts = dict[tuple[str, str], dict[str, str]]
 
 
-def measure(name: str, only: str, *, details: bool, keep: Path | None) -> Verdicts:
+def measure(name: str, only: str, *, details: bool, keep: Path | None = None) -> Verdicts:
     """What each side of each case of a framework came to; `keep` holds what is known already."""
     (about,), status = _ask(name, None, {})
     if status:
