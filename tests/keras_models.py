@@ -53,12 +53,12 @@ def sequential() -> Any:
 
 
 def functional() -> Any:
-    """A dict of numbers and tokens of any length to two heads."""
+    """A dict of numbers and tokens of any length, which a loop reads, to two heads."""
     keras.utils.set_random_seed(0)
     tokens = keras.Input((None,), dtype="int64", name="tokens")
     numbers = keras.Input((4,), name="numbers")
-    mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(10, 4)(tokens))
-    joined = keras.layers.Concatenate()([mean, keras.layers.Dense(3, "celu")(numbers)])
+    read = keras.layers.GRU(4)(keras.layers.Embedding(10, 4, mask_zero=True)(tokens))
+    joined = keras.layers.Concatenate()([read, keras.layers.Dense(3, "celu")(numbers)])
     heads = {
         "sum": keras.layers.Dense(1, name="sum")(joined),
         "kind": keras.layers.Dense(2, activation="softmax", name="kind")(joined),

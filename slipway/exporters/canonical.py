@@ -16,11 +16,15 @@ _COUNTER: Final = re.compile(r"__\d+")
 def canonicalize(model: onnx.ModelProto) -> None:
     """Order nodes and initializers by how outputs are computed, and number names anew; in place.
 
-    What no output is computed from is dropped. Names of inputs and outputs stay.
+    What no output is computed from is dropped. Names of inputs and outputs stay. Where there are
+    loops or branches, all else is called by its operator: of the equal parts of two loops, tf2onnx
+    keeps any one's names, and those of loops count on over all that TensorFlow has traced.
     """
     graph = model.graph
     _order(graph)
     kept = {value.name for value in (*graph.input, *graph.output)}
+    if any(True for node in graph.node for _ in subgraphs(node)):
+        _name_by_operator(graph, kept)
     _rename_tensors(graph, _weight_names(graph))
     tensors = list(dict.fromkeys(_tensor_names(graph)))
     _rename_tensors(graph, _renamed(tensors, kept))
@@ -28,6 +32,8 @@ def canonicalize(model: onnx.ModelProto) -> None:
     names = _renamed(nodes, {""})
     for node in _nodes(graph):
         node.name = names[node.name]
+        if not node.domain:
+            node.ClearField("domain")  # said or not said, it is ONNX's own
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
@@ -41,6 +47,7 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 def _order(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         for inner in subgraphs(node):
+            _copies_last(inner)
             _order(inner)
     makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
     ordered: dict[int, None] = {}
@@ -65,6 +72,15 @@ def _order(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(stored)
 
 
+def _copies_last(graph: onnx.GraphProto) -> None:
+    """Of two results that are one value, let the later be the Identity of the earlier."""
+    sources = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+    for place, value in enumerate(graph.output):
+        for other in graph.output[place + 1 :]:
+            if sources.get(value.name) == other.name:
+                value.name, other.name = other.name, value.name
+
+
 def _uses(node: onnx.NodeProto) -> list[str]:
     """What a node reads, in its subgraphs too."""
     names = list(node.input)
@@ -84,6 +100,22 @@ def _tensor_names(graph: onnx.GraphProto) -> Iterator[str]:
         yield from node.output
     yield from (tensor.name for tensor in graph.initializer)
     yield from (value.name for value in graph.output)
+
+
+def _name_by_operator(graph: onnx.GraphProto, kept: set[str]) -> None:
+    """Call tensors and nodes by the operator that makes them, with a counter for `_renamed`."""
+    new = {"": "", **{name: name for name in kept}}
+    for count, node in enumerate(_nodes(graph)):
+        node.name = f"{node.op_type}__{count}"
+        for place, name in enumerate(node.output):
+            new.setdefault(name, f"{node.op_type}_{place}__{len(new)}")
+        for inner in subgraphs(node):
+            inner.name = node.op_type
+            for place, value in enumerate(inner.input):
+                new.setdefault(value.name, f"{node.op_type}_in_{place}__{len(new)}")
+    for name in _tensor_names(graph):
+        new.setdefault(name, f"weight__{len(new)}")
+    _rename_tensors(graph, new)
 
 
 def _weight_names(graph: onnx.GraphProto) -> dict[str, str]:

@@ -80,7 +80,10 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
     try:
         traced = source.trace(_keys(names)).get_concrete_function()
     except Exception as error:
-        raise ExportFailed(f"TensorFlow cannot trace the model: {first_lines(error)}") from error
+        raise ExportFailed(
+            f"the model runs, and TensorFlow cannot trace it as a graph: {first_lines(error)}; "
+            "replace the layer, or give its input fixed sizes if it has open ones"
+        ) from error
     outputs = describe_outputs(
         names,
         [traced.structured_outputs[key] for key in _keys(names)],

@@ -1,4 +1,4 @@
-"""TensorFlow operators that tf2onnx 1.17 leaves in the graph, rewritten in ONNX's own.
+"""Operators that tf2onnx 1.17 leaves in the graph or writes as no runtime takes them, rewritten.
 
 One function and one line of the table each. Each gives the nodes that stand for one leftover node,
 with the same output.
@@ -73,6 +73,21 @@ def _count_boundaries(node: onnx.NodeProto, _: int) -> list[onnx.NodeProto]:
     ]
 
 
+def _pad_the_output(node: onnx.NodeProto, _: int) -> list[onnx.NodeProto]:
+    """ConvTranspose whose answer is larger than its sum: ONNX says so by output_padding."""
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    if "pads" not in attributes or "output_padding" in attributes:
+        return [node]
+    pads = list(attributes["pads"].ints)
+    begins, ends = pads[: len(pads) // 2], pads[len(pads) // 2 :]
+    if min(begins) < 0 or min(ends) >= 0:
+        return [node]
+    attributes["pads"].ints[:] = [*begins, *(max(end, 0) for end in ends)]
+    more = [max(-end, 0) for end in ends]
+    node.attribute.append(helper.make_attribute("output_padding", more))
+    return [node]
+
+
 def _constant(name: str, values: Array) -> onnx.NodeProto:
     return helper.make_node(
         "Constant", [], [name], name=name, value=numpy_helper.from_array(values)
@@ -99,4 +114,5 @@ REPAIRS: Final[dict[str, Repair]] = {
     "Erfc": _one_minus_erf,
     "Expm1": _exp_minus_one,
     "Bucketize": _count_boundaries,
+    "ConvTranspose": _pad_the_output,
 }

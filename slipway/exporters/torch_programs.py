@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from slipway.errors import DataError, ExportFailed, SpecError, UnsupportedOperator
 from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES, clean_model
+from slipway.exporters.torch_operators import TRANSLATIONS
 from slipway.exporters.torch_places import place_of, training_places
 from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest
@@ -219,6 +220,12 @@ def _run_source(program: Program, feeds: Mapping[str, Array]) -> Any:  # noqa: A
         return program.run(feeds)
     except (RuntimeError, AssertionError, IndexError) as error:
         shapes = {name: list(array.shape) for name, array in feeds.items()}
+        if "Guard failed" in str(error):
+            raise ExportFailed(
+                f"the traced program takes no inputs of shape {shapes} ({first_lines(error)}): the "
+                "model's code computes with that size as a plain number, so that it cannot be "
+                "dynamic; fix it in the spec's inputs, or change the model"
+            ) from error
         raise DataError(
             f"the source model does not run on golden inputs of shape {shapes}: "
             f"{first_lines(error)}; give data.golden with inputs that it takes"
@@ -259,6 +266,7 @@ def to_onnx(
             opset_version=request.opset,
             input_names=[tensor.name for tensor in program.inputs],
             output_names=list(names),
+            custom_translation_table=TRANSLATIONS,
             verbose=False,
         )
     except Exception as error:

@@ -3,6 +3,7 @@
 import onnx
 
 from slipway.exporters.canonical import canonicalize
+from slipway.exporters.renaming import walk_graphs
 
 ONE = """<ir_version: 10, opset_import: ["": 18]>
 g (float[n] x) => (float[n] y)
@@ -55,3 +56,31 @@ def test_names_reach_into_branches() -> None:
     canonicalize(twice)
     onnx.checker.check_model(twice)
     assert [value.name for value in once.graph.output] == ["y"]
+
+
+def test_loops_are_called_by_their_operators() -> None:
+    renamed = NESTED.replace("doubled__9", "while_77").replace("r__2", "branch_4")
+    assert canonical(NESTED).SerializeToString() == canonical(renamed).SerializeToString()
+    assert [node.name for node in canonical(renamed).graph.node] == ["Mul__1", "If__1"]
+    graphs = walk_graphs(canonical(renamed).graph)
+    names = [node.name for graph in graphs for node in graph.node]
+    assert len(names) == len(set(names)) == 4
+
+
+COPIED = """<ir_version: 10, opset_import: ["": 18]>
+g (int64 n, bool go, float[k] x) => (float[k] y, float[k] z) {
+  y, z = Loop (n, go, x, x) <
+    body = b (int64 i, bool c, float[k] first, float[k] second)
+      => (bool d, float[k] FIRST, float[k] SECOND) {
+        d = Identity(c)
+        sum = Add(first, second)
+        copy = Identity(sum)
+      }
+  >
+}"""
+
+
+def test_of_equal_results_the_later_is_the_copy() -> None:
+    one = canonical(COPIED.replace("FIRST", "sum").replace("SECOND", "copy"))
+    other = canonical(COPIED.replace("FIRST", "copy").replace("SECOND", "sum"))
+    assert one.SerializeToString() == other.SerializeToString()
