@@ -16,8 +16,10 @@ STATE: Final = "calibration.npz"
 _PROGRESS: Final = "calibration-progress"
 
 
-def tell_progress(scratch: Path) -> Progress:
-    """What the child calls after each batch."""
+def tell_progress(scratch: Path) -> Progress | None:
+    """What the child calls after each batch; None where nobody asked for it."""
+    if not (scratch / _PROGRESS).exists():
+        return None
 
     def tell(done: int, total: int) -> None:
         partial = scratch / f".{_PROGRESS}"
@@ -39,6 +41,8 @@ def relay(
     """
     if keep is not None and keep.exists():
         shutil.copyfile(keep, scratch / STATE)
+    if progress is not None:
+        (scratch / _PROGRESS).touch()
     seen: dict[Path, int] = {}
 
     def is_new(path: Path) -> bool:
@@ -49,8 +53,9 @@ def relay(
 
     def look() -> None:
         if progress is not None and is_new(scratch / _PROGRESS):
-            done, total = (scratch / _PROGRESS).read_text().split()
-            progress(int(done), int(total))
+            counts = [int(count) for count in (scratch / _PROGRESS).read_text().split()]
+            if counts:
+                progress(*counts)
         if keep is not None and is_new(scratch / STATE):
             keep.parent.mkdir(parents=True, exist_ok=True)
             partial = keep.with_name(f".{keep.name}.partial")

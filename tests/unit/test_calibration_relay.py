@@ -20,7 +20,9 @@ def test_progress_and_state_reach_the_waiting_process(tmp_path: Path) -> None:
     scratch.mkdir()
     look = relay(scratch, keep=keep, progress=lambda done, total: seen.append((done, total)))
     look()
-    tell_progress(scratch)(3, 10)
+    tell = tell_progress(scratch)
+    assert tell is not None
+    tell(3, 10)
     (scratch / STATE).write_bytes(b"first")
     look()
     look()
@@ -30,6 +32,7 @@ def test_progress_and_state_reach_the_waiting_process(tmp_path: Path) -> None:
     again.mkdir()
     relay(again, keep=keep)
     assert (again / STATE).read_bytes() == b"first"
+    assert tell_progress(again) is None
 
 
 def quantize(folder: Path, state: Path | None = None, **asked: object) -> list[tuple[int, int]]:
