@@ -73,9 +73,10 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         UntrustedSource, UnreadableModel, ExportFailed, DataError: as the exporter says.
     """
     framework = request.source.known_framework
-    from slipway.exporters.opset_policy import export_by_policy
 
     try:
+        from slipway.exporters.opset_policy import export_by_policy
+
         exporter: Exporter = importlib.import_module(EXPORTERS[framework]).export
     except ModuleNotFoundError as error:
         raise EnvironmentMissing(

@@ -20,6 +20,7 @@ from slipway.protocols import (
     ParityRequest,
     SelftestRequest,
 )
+from slipway.providers import PROVIDERS
 from slipway.reports import BenchmarkSuite, CheckReport, ExplainedParity, SelftestReport
 from slipway.settings import Settings
 from slipway.specs import BenchmarkSpec, Precision, Tolerance
@@ -111,7 +112,12 @@ def benchmark_files(
     """Measure model files against the first, interleaved, isolated.
 
     `dimensions` are sizes of named dimensions, where inputs are made up.
+
+    Raises:
+        RequestError: for a provider that there is not.
     """
+    if provider not in PROVIDERS:
+        raise RequestError(f"no provider {provider!r}; there are {', '.join(PROVIDERS)}")
     labels = _labels(models)
     with scratch_folder() as scratch:
         return run_child(

@@ -175,7 +175,7 @@ def test_what_only_the_rules_of_a_spec_forbid_fails_the_run_with_the_rule(
 
 def test_a_release_that_fails_says_why_on_its_page(api: Api, tiny_files: Path) -> None:
     spec = tiny_spec(tiny_files)
-    spec["budget"] = {"metric_drop": 0.01}
+    spec["budget"] = {"metric_drop": 0.001}  # no INT8 is that near, whatever is kept in float
     spec["precisions"]["int8-static"]["required"] = True
     run = api.ended(api.submit({"spec": spec})["id"])
     assert run["state_type"] == "FAILED"

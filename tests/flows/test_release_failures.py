@@ -20,19 +20,22 @@ __all__ = ["mlflow_server"]
 
 pytestmark = pytest.mark.usefixtures("prefect_client")
 
+BUDGET = 0.001
+"""Less than the error of any INT8 of the tiny network, whatever is kept in float."""
+
 
 @pytest.mark.usefixtures("home")
 def test_a_variant_over_its_budget_is_left_out_with_its_reason(tiny: dict[str, Any]) -> None:
-    ran = run(changed(tiny, budget={"metric_drop": 0.01}))
+    ran = run(changed(tiny, budget={"metric_drop": BUDGET}))
     assert ran.state.is_completed()
     left_out = ran.variant("int8-static")
     assert left_out.status == "failed"
     assert left_out.reason is not None
     assert "rmse" in left_out.reason
-    assert "0.01" in left_out.reason
+    assert "0.001" in left_out.reason
     assert ran.report.bundle is not None
     variants = {path.name for path in (Path(ran.report.bundle.path) / "variants").iterdir()}
-    assert variants == {"fp32", "fp16", "int8-dynamic"}
+    assert variants == {"fp32", "fp16"}
     assert "int8-static" not in ran.report.evidence.selected.values()
     assert ran.report.registered is not None
     assert ran.report.registered.version == 2, "another bundle is another version"
@@ -43,7 +46,7 @@ def test_a_required_variant_over_its_budget_fails_the_release(
 ) -> None:
     before = set(home.glob("bundles/sha256/*"))
     precisions = {"int8-static": {"samples": 32, "required": True}}
-    ran = run(changed(tiny, budget={"metric_drop": 0.01}, precisions=precisions))
+    ran = run(changed(tiny, budget={"metric_drop": BUDGET}, precisions=precisions))
     assert ran.state.is_failed()
     assert ran.state.name == "Failed"
     assert "required variant int8-static failed" in str(ran.state.message)
