@@ -11,6 +11,7 @@ from typing import Final
 import onnx
 
 _COUNTER: Final = re.compile(r"__\d+")
+_UNNAMED: Final = re.compile(r"unk__\d+")
 
 
 def canonicalize(model: onnx.ModelProto) -> None:
@@ -34,6 +35,17 @@ def canonicalize(model: onnx.ModelProto) -> None:
         node.name = names[node.name]
         if not node.domain:
             node.ClearField("domain")  # said or not said, it is ONNX's own
+    _number_sizes(graph)
+
+
+def _number_sizes(graph: onnx.GraphProto) -> None:
+    """Number the sizes that nobody named from zero: tf2onnx counts on from model to model."""
+    new: dict[str, str] = {}
+    for inner in (graph, *(sub for node in _nodes(graph) for sub in subgraphs(node))):
+        for value in (*inner.input, *inner.output, *inner.value_info):
+            for dim in value.type.tensor_type.shape.dim:
+                if _UNNAMED.fullmatch(dim.dim_param):
+                    dim.dim_param = new.setdefault(dim.dim_param, f"unk__{len(new)}")
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:

@@ -20,6 +20,8 @@ _NEEDED: Final = re.compile(
 )
 # torch.onnx has functions of its own for later opsets, and says nothing of them.
 _SILENT: Final = frozenset({"pytorch", "transformers"})
+# skl2onnx's builder, of an operator that had fewer inputs at the opset it was told.
+_SIGNATURE: Final = re.compile(r"Operator '(\w+)' expects a number of inputs")
 _WORD: Final = re.compile(r"\b(?:Onnx)?([A-Z][A-Za-z0-9]+)")
 
 
@@ -53,6 +55,12 @@ def needed_opset(message: str, opset: int) -> int | None:
     """The first opset, later than this one, that a converter's refusal asks for or hints at."""
     numbers = [int(next(filter(None, found))) for found in _NEEDED.findall(message)]
     later = [number for number in numbers if number > opset]
+    later += [
+        version
+        for name in _SIGNATURE.findall(message)
+        for version in _versions(name)
+        if version > opset
+    ]
     if not later:  # no converter's word for it: ONNX's own
         later = [since for name in _WORD.findall(message) if (since := _since(name)) > opset]
     return min(later, default=None)
@@ -73,12 +81,16 @@ def _nowhere(failures: list[ExportFailed], asked: ExportRequest) -> ExportFailed
 
 def _since(name: str) -> int:
     """The opset that brought an operator of ONNX; 0 for what is none."""
-    versions = [
+    return min(_versions(name), default=0)
+
+
+def _versions(name: str) -> list[int]:
+    """The opsets that brought or changed an operator of ONNX."""
+    return [
         schema.since_version
         for schema in onnx.defs.get_all_schemas_with_history()
         if schema.name == name and schema.domain == ""
     ]
-    return min(versions, default=0)
 
 
 def _not_allowed(failure: ExportFailed, needed: int, request: ExportRequest) -> ExportFailed:

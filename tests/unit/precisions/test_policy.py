@@ -88,7 +88,7 @@ def test_what_may_saturate_is_told_with_the_session_setting_that_prevents_it(
     result = converted(tmp_path)
     assert result.settings["session_config"] == f"{X64_PRECISION}=1"
     assert result.scales is not None
-    assert [finding.code for finding in result.scales.findings] == ["int8-may-saturate"]
+    assert "int8-may-saturate" in {finding.code for finding in result.scales.findings}
     assert "fastest on x64" in str(result.settings["why"])
 
 
