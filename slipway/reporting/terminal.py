@@ -50,7 +50,7 @@ def variants_renderable(evidence: Evidence, *, width: int = 120) -> Table:
     wide = width >= WIDE
     several = cells.several_batch_sizes(evidence)
     percentiles: tuple[cells.Percentile, ...] = cells.PERCENTILES if wide else ("p50", "p99")
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1 if wide else 0, 0, 1), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
     table.add_column("variant")
     for name in ("size", "parity", "metric", *(["batch"] if several else [])):
         table.add_column(name, justify="right")
