@@ -1,15 +1,53 @@
-"""Copies of files that are hashed on the way and flushed to the disk."""
+"""What stores do with files alike: read them, copy them hashed, flush them to the disk."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from slipway.artifacts import CHUNK_BYTES
+from slipway.artifacts import CHUNK_BYTES, digest_file
+from slipway.errors import RequestError, SourceNotFound
 
+DIGITS: Final = re.compile(r"[0-9a-f]{64}")
 FICLONE: Final = 0x40049409
 """The ioctl that makes a file share another's blocks (btrfs, XFS, ...): linux/fs.h."""
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say what is wrong with a file that somebody wants to store.
+
+    Raises:
+        SourceNotFound: when there is none.
+        RequestError: when it cannot be read.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceNotFound(f"no file at {path}") from error
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def describe_file(path: Path) -> tuple[str, int]:
+    """The digest and the size of a file that is to be stored; raises as `reading` does."""
+    with reading(path):
+        return digest_file(path), path.stat().st_size
+
+
+def digits_of(digest: str) -> str:
+    """The 64 hexadecimal digits, by which objects are named.
+
+    Raises:
+        RequestError: when it is no digest, but perhaps a path.
+    """
+    if not DIGITS.fullmatch(name := digest.removeprefix("sha256:")) or name == digest:
+        raise RequestError(f"{digest!r} is not a digest; expected sha256: and 64 digits")
+    return name
 
 
 def copy_hashed(reading: BinaryIO, target: Path, *, sync: bool = True) -> tuple[str, int]:

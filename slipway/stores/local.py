@@ -6,14 +6,13 @@ damaged. Neither is ever read as an object.
 
 import contextlib
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from slipway.artifacts import OCTETS_MEDIA_TYPE, ArtifactRef, digest_bytes, digest_file
+from slipway.artifacts import OCTETS_MEDIA_TYPE, ArtifactRef, digest_bytes
 from slipway.errors import (
     IntegrityError,
     RequestError,
@@ -23,7 +22,14 @@ from slipway.errors import (
     os_failure,
 )
 from slipway.protocols import StoredObject
-from slipway.stores.copying import copy_hashed, sync_folder, write_synced
+from slipway.stores.copying import (
+    DIGITS,
+    copy_hashed,
+    describe_file,
+    digits_of,
+    sync_folder,
+    write_synced,
+)
 
 STALE_TEMPORARY_S: Final = 86_400.0
 """A temporary file this old belongs to a writer that was killed; a day is longer than any write."""
@@ -55,12 +61,7 @@ class LocalStore:
 
     def put_file(self, path: Path, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
         """Store a file; one that is there already is hashed but not written again."""
-        try:
-            digest, size = digest_file(path), path.stat().st_size
-        except FileNotFoundError as error:
-            raise SourceNotFound(f"no file at {path}") from error
-        except OSError as error:
-            raise RequestError(f"{path} cannot be read: {error.strerror}") from error
+        digest, size = describe_file(path)
         if not self._holds(digest, size):
             with self._writing(path.name) as temporary, path.open("rb") as reading:
                 # Hashed again while written: the file may change between two readings.
@@ -114,7 +115,7 @@ class LocalStore:
     def listing(self) -> Iterator[StoredObject]:
         """All objects, from the files' names and times."""
         for path in (self.root / "sha256").glob("??/*"):
-            if re.fullmatch(r"[0-9a-f]{64}", path.name) and path.is_file():
+            if DIGITS.fullmatch(path.name) and path.is_file():
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                     about = path.stat()
                     yield StoredObject(
@@ -141,9 +142,7 @@ class LocalStore:
         return _sweep(self.root / "tmp", before)
 
     def _path(self, digest: str) -> Path:
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-            raise RequestError(f"{digest!r} is not a digest; expected sha256: and 64 digits")
-        name = digest.removeprefix("sha256:")
+        name = digits_of(digest)
         return self.root / "sha256" / name[:2] / name
 
     def _holds(self, digest: str, size: int) -> bool:

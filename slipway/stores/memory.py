@@ -17,6 +17,7 @@ from slipway.errors import (
     os_failure,
 )
 from slipway.protocols import StoredObject
+from slipway.stores.copying import reading
 
 _LOCK = threading.Lock()
 _SHARED: defaultdict[str, tuple[dict[str, bytes], dict[str, float]]] = defaultdict(lambda: ({}, {}))
@@ -36,12 +37,8 @@ class MemoryStore:
 
     def put_file(self, path: Path, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
         """Read the file into memory."""
-        try:
+        with reading(path):
             data = path.read_bytes()
-        except FileNotFoundError as error:
-            raise SourceNotFound(f"no file at {path}") from error
-        except OSError as error:
-            raise RequestError(f"{path} cannot be read: {error.strerror}") from error
         return self.put_bytes(data, media_type=media_type)
 
     def put_bytes(self, data: bytes, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:

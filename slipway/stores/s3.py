@@ -6,7 +6,6 @@ and go on after a crash, is in `s3_uploads`.
 """
 
 import contextlib
-import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from slipway.errors import (
 )
 from slipway.protocols import StoredObject
 from slipway.settings import Settings
+from slipway.stores.copying import DIGITS, describe_file, digits_of
 from slipway.stores.s3_client import open_client, translated
 from slipway.stores.s3_uploads import PART_BYTES, abort_unfinished, upload_bytes, upload_file
 
@@ -33,7 +33,6 @@ DOWNLOADS: Final = 8
 """Ranges of one object that are fetched at once."""
 _TOUCH_AFTER_S: Final = 86_400.0
 _COPY_LIMIT: Final = 5 << 30  # S3 copies no larger object in one request
-_DIGITS: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class S3Store:
@@ -64,12 +63,7 @@ class S3Store:
 
     def put_file(self, path: Path, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
         """Store a file; of one that is there already, nothing is sent."""
-        try:
-            digest, size = digest_file(path), path.stat().st_size
-        except FileNotFoundError as error:
-            raise SourceNotFound(f"no file at {path}") from error
-        except OSError as error:
-            raise RequestError(f"{path} cannot be read: {error.strerror}") from error
+        digest, size = describe_file(path)
         if not self._holds(digest, size):
             with self._writing(path.name):
                 upload_file(self._client, path, digest, self._place(digest), self._options)
@@ -131,7 +125,7 @@ class S3Store:
             for page in pages:
                 for entry in page.get("Contents", ()):
                     name = entry["Key"].rpartition("/")[2]
-                    if _DIGITS.fullmatch(name):
+                    if DIGITS.fullmatch(name):
                         yield StoredObject(
                             digest=f"sha256:{name}",
                             size_bytes=entry["Size"],
@@ -180,9 +174,7 @@ class S3Store:
         return {name: value for name, value in asked.items() if value}
 
     def _place(self, digest: str) -> dict[str, str]:
-        name = digest.removeprefix("sha256:")
-        if name == digest or not _DIGITS.fullmatch(name):
-            raise RequestError(f"{digest!r} is not a digest; expected sha256: and 64 digits")
+        name = digits_of(digest)
         return {"Bucket": self._bucket, "Key": f"{self._prefix}sha256/{name[:2]}/{name}"}
 
     def _head(self, digest: str) -> Any:  # noqa: ANN401 - as above

@@ -190,7 +190,7 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(
     uri: str, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = digest_bytes(large.read_bytes())
-    monkeypatch.setattr("slipway.stores.s3.digest_file", lambda _: digest)
+    monkeypatch.setattr("slipway.stores.copying.digest_file", lambda _: digest)
     large.write_bytes(large.read_bytes()[:-1] + b"?")
     with pytest.raises(IntegrityError, match="is something writing there"):
         open_store(uri).put_file(large, media_type="x")
