@@ -199,7 +199,10 @@ class S3Store:
         is not referred to takes it from the writer that has just found it.
         """
         found = self._head(digest)
-        if found is None or int(found["ContentLength"]) != size:
+        if found is None:
+            return False
+        if int(found["ContentLength"]) != size:
+            self._set_aside(digest)  # it would be taken for what another writer has just made
             return False
         if time.time() - found["LastModified"].timestamp() > _TOUCH_AFTER_S and size < _COPY_LIMIT:
             place = self._place(digest)
@@ -228,18 +231,21 @@ class S3Store:
             raise SourceNotFound(f"{self.uri} holds no {digest} ({error})") from error
 
     def _damaged(self, digest: str, found: str) -> IntegrityError:
-        """Set a damaged object aside, unless another writer has replaced it meanwhile."""
+        place = self._place(digest)
+        return IntegrityError(
+            f"s3://{self._bucket}/{place['Key']} holds {found}, not what its name says"
+            f"{self._set_aside(digest)}; make the artifact again"
+        )
+
+    def _set_aside(self, digest: str) -> str:
+        """Move a damaged object to where it is not read; say where, if that could be done."""
         place = self._place(digest)
         aside = f"{self._prefix}quarantine/{place['Key'].rpartition('/')[2]}"
-        where = ""
         with contextlib.suppress(SlipwayError), translated(f"setting {digest} aside"):
             self._client.copy_object(Bucket=self._bucket, Key=aside, CopySource=place)
             self._client.delete_object(**place)
-            where = f"; set aside as s3://{self._bucket}/{aside}"
-        return IntegrityError(
-            f"s3://{self._bucket}/{place['Key']} holds {found}, not what its name says{where}; "
-            "make the artifact again"
-        )
+            return f"; set aside as s3://{self._bucket}/{aside}"
+        return ""
 
     def _ref(self, digest: str, size: int, media_type: str) -> ArtifactRef:
         return ArtifactRef(

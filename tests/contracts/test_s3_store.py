@@ -220,7 +220,6 @@ def test_a_truncated_object_is_replaced(uri: str) -> None:
     store = open_store(uri)
     ref = store.put_bytes(b"data", media_type="x")
     client().put_object(**place(ref.digest, uri), Body=b"da")
-    client().delete_object(**place(ref.digest, uri))
     store.put_bytes(b"data", media_type="x")
     assert store.read_bytes(ref.digest) == b"data"
 
