@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         description="Interpreters by framework, each with an environment of its own: "
         "SLIPWAY_PYTHON_TENSORFLOW=/path/to/python and so on.",
     )
+    host: str | None = Field(
+        default=None,
+        description="Name of this machine, under which benchmarks on it wait for each other; its "
+        "host name if empty. Containers that share a machine need the same one.",
+    )
     timeout_s: float = Field(
         default=1800.0, gt=0, description="Wall-clock limit of one isolated stage."
     )

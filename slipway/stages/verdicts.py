@@ -40,6 +40,7 @@ def gather_evidence(
     suites: Sequence[BenchmarkSuite],
 ) -> Evidence:
     """One report per variant asked for, the best one per provider, and why a release fails."""
+    suites = sorted(suites, key=lambda suite: spec.benchmark.providers.index(suite.provider))
     validated = {report.precision: report for report in validations}
     converted = {report.precision: report for report in conversions}
     variants = tuple(
@@ -58,6 +59,7 @@ def gather_evidence(
     frontiers = {
         suite.provider: build_frontier(variants, suite.rows, provider=suite.provider)
         for suite in suites
+        if suite.rows
     }
     return Evidence(
         name=spec.name,
@@ -73,7 +75,7 @@ def gather_evidence(
                 slo_p99_ms=spec.benchmark.slo_p99_ms,
             )
             for suite in suites
-            if suite.status != "missing environment"
+            if suite.rows and suite.status != "missing environment"
         },
         passed=not failures,
         failures=failures,
@@ -102,11 +104,12 @@ def warn_of_noise(spec: ReleaseSpec, exported: ExportReport) -> ExportReport:
 def _benchmark_failures(spec: ReleaseSpec, suites: Sequence[BenchmarkSuite]) -> Iterator[str]:
     """Benchmarks that did not run where they were asked to, as far as the spec's policy goes.
 
-    A provider that is not there has a share of nothing: only a policy of 0 lets it pass.
+    A provider that is not there, or whose worker died, ran a share of nothing: only a policy of 0
+    lets it pass.
     """
     for suite in suites:
         if suite.status == "failed" or (
-            suite.status == "missing environment" and spec.benchmark.min_provider_share > 0
+            suite.status != "measured" and spec.benchmark.min_provider_share > 0
         ):
             yield f"benchmark on {suite.provider}: {suite.status}: {suite.reason}"
 
