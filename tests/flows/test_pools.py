@@ -8,6 +8,7 @@ import importlib.util
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -71,17 +72,17 @@ class Stagehand(threading.Thread):
     """Plays the worker: does one thing to each run of the pool that it has not seen before."""
 
     def __init__(self, *acts: Callable[[SyncPrefectClient, FlowRun], None]) -> None:
-        super().__init__(daemon=True)
+        # In this test's context: what talks to a server talks to this one.
+        super().__init__(target=copy_context().run, args=[self._play], daemon=True)
         self.seen: list[UUID] = []
         self._acts = acts
         with get_client(sync_client=True) as client:
             self._before = {run.id for run in client.read_flow_runs()}
-        self._api = client.api_url
 
-    def run(self) -> None:
+    def _play(self) -> None:
         """Until every act has been played."""
         deadline = time.monotonic() + LIMIT_S
-        with SyncPrefectClient(str(self._api)) as client:
+        with get_client(sync_client=True) as client:
             while len(self.seen) < len(self._acts) and time.monotonic() < deadline:
                 for found in client.read_flow_runs():
                     new = found.id not in {*self._before, *self.seen}
