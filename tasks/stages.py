@@ -250,7 +250,7 @@ def _bundle_reads(given: dict[str, Any]) -> object:
 @stage(
     name="bundle",
     run_name="bundle {spec.name}",
-    code_version=1,
+    code_version=2,
     reads=_bundle_reads,
     tools=("slipway", *RUNTIME),
 )
