@@ -15,7 +15,7 @@ from slipway.exporters.tensorflow_runtime import tf
 from slipway.protocols import ExportRequest
 from slipway.samples.arrays import Array, save_npz
 from slipway.specs import SourceSpec, TensorSpec
-from tests import keras_models
+from tests.models import keras as keras_models
 
 import keras  # isort: skip - tensorflow_runtime sets which backend it reads
 
