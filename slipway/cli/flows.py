@@ -3,11 +3,14 @@
 import importlib
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from slipway.artifacts import Value
 from slipway.errors import EnvironmentMissing, SlipwayError
-from slipway.reports import ReleaseReport
-from slipway.specs import ReleaseSpec
+from slipway.reports import NightlyReport, ReleaseReport
+from slipway.specs import RegressionSpec, ReleaseSpec
+
+Found = TypeVar("Found", bound=Value)
 
 # Quiet, patient defaults for an embedded Prefect; whatever is set already wins.
 _EMBEDDED: Final = {
@@ -24,15 +27,25 @@ def run_release(spec: ReleaseSpec) -> ReleaseReport:
         EnvironmentMissing: where there is no checkout, or Prefect is not installed.
         SlipwayError: whatever stopped the flow before it had a report.
     """
-    state = _find("flows.release", "release")(spec, return_state=True)
+    return _run("release", spec, ReleaseReport)
+
+
+def run_regression(request: RegressionSpec) -> NightlyReport:
+    """Run the regression flow here and wait; raises as `run_release` does."""
+    return _run("regression", request, NightlyReport)
+
+
+def _run(name: str, parameter: Value, kind: type[Found]) -> Found:
+    """A flow's report; each flow is a module of its own name and takes one value."""
+    state = _find(f"flows.{name}", name)(parameter, return_state=True)
     found = state.result(raise_on_failure=False)
-    if isinstance(found, ReleaseReport):
+    if isinstance(found, kind):
         return found
     if isinstance(found, SlipwayError):
         raise found
     if isinstance(found, BaseException):
-        raise SlipwayError(f"the release flow failed: {type(found).__name__}: {found}") from found
-    raise SlipwayError(f"the release flow ended as {state.name}: {state.message}")
+        raise SlipwayError(f"the {name} flow failed: {type(found).__name__}: {found}") from found
+    raise SlipwayError(f"the {name} flow ended as {state.name}: {state.message}")
 
 
 def _find(module: str, name: str) -> Any:  # noqa: ANN401 - a Prefect flow; the core has no Prefect

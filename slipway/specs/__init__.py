@@ -21,6 +21,7 @@ from slipway.specs.precisions import (
     PrecisionSpec,
     PrecisionsSpec,
 )
+from slipway.specs.regression import RegressionSpec, regression_spec
 from slipway.specs.release import RegisterSpec, ReleaseSpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
 from slipway.specs.words import (
@@ -80,6 +81,7 @@ __all__ = [
     "PrecisionsSpec",
     "ProviderName",
     "RegisterSpec",
+    "RegressionSpec",
     "ReleaseSpec",
     "Scenario",
     "SourceSpec",
@@ -92,6 +94,7 @@ __all__ = [
     "is_close_or_better",
     "load_spec",
     "local_path",
+    "regression_spec",
     "resolve_paths",
     "scheme_of",
 ]

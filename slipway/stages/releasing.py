@@ -60,15 +60,20 @@ def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
 
 def describe_provenance(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> Provenance:
     """Where a bundle comes from; no times and no paths, so that equal work gives equal bytes."""
-    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
     return Provenance(
         source_digest=materials.source.digest,
         data_digests=materials.digests(),
         spec_digest=digest_bytes(canonical_json(spec_identity(spec))),
-        tools={**tools, **evidence.export.tools},
+        tools=tools_used(evidence),
         python=platform.python_version(),
         platform=platform.platform(),
     )
+
+
+def tools_used(evidence: Evidence) -> dict[str, str]:
+    """Versions of all that decides what a release makes and what is found of it."""
+    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
+    return {**tools, **evidence.export.tools}
 
 
 def portable_evidence(evidence: Evidence) -> Evidence:
