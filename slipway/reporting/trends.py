@@ -16,13 +16,13 @@ from markupsafe import Markup
 
 from slipway.reporting import formatting as fmt
 from slipway.reporting import regression
-from slipway.reporting.plots import even_labels, metric_scale, number
+from slipway.reporting.plots import metric_scale, number
 from slipway.reports import NightlyReport, RegressionReport, SeriesPoint
 
 TEMPLATE: Final = "trends.html.j2"
 HEIGHT: Final = 96
 _TOP, _BOTTOM = 10, 78
-_LEFT, _RIGHT = 2.0, 98.0
+_LEFT, _RIGHT = 19.0, 98.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def line_plot(name: str, values: Sequence[tuple[float, float]]) -> Markup:
         )
         for at, value in values
     ]
-    parts = [_grid(scale.position(tick), label) for tick, label in _labelled(scale.ticks())]
+    parts = [_grid(scale.position(tick), figure_text(name, tick)) for tick in _few(scale.ticks())]
     parts += [
         Markup('<line class="trend" x1="{}%" y1="{}" x2="{}%" y2="{}"/>').format(
             number(x), number(y), number(onward), number(down)
@@ -111,7 +111,7 @@ def figure_text(name: str, value: float) -> str:
     if kind == "size_bytes":
         return fmt.size(round(value))
     if kind == "regressions":
-        return fmt.count(round(value), "regression")
+        return fmt.significant(value)
     if kind == "latency_ratio":
         return fmt.times(value)
     if kind == "p50_ms":
@@ -121,9 +121,8 @@ def figure_text(name: str, value: float) -> str:
     return fmt.significant(value, 4)
 
 
-def _labelled(ticks: Sequence[float]) -> list[tuple[float, str]]:
-    shown = ticks if len(ticks) <= 3 else (ticks[0], ticks[-1])  # noqa: PLR2004 - a low plot
-    return list(zip(shown, even_labels(shown), strict=True)) if shown else []
+def _few(ticks: Sequence[float]) -> Sequence[float]:
+    return ticks if len(ticks) <= 3 else (ticks[0], ticks[-1])  # noqa: PLR2004 - a low plot
 
 
 def _grid(position: float, label: str) -> Markup:
@@ -131,7 +130,7 @@ def _grid(position: float, label: str) -> Markup:
     return Markup(
         '<line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>'
         '<text class="tick" x="0" y="{above}">{label}</text>'
-    ).format(y=number(y), above=number(y - 3), label=label)
+    ).format(y=number(y), above=number(y - 4), label=label)
 
 
 def _days(start: float, end: float) -> list[Markup]:

@@ -53,4 +53,4 @@ def regression_spec(
             models=tuple(models), specs=tuple(specs), alias=alias, latency=latency
         )
     except ValidationError as error:
-        raise SpecError(explain(error, "the request")) from error
+        raise SpecError("\n".join(explain(error, RegressionSpec))) from error

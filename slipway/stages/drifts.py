@@ -206,7 +206,7 @@ def _content(
     yield Drift(
         kind="size",
         place=place,
-        regressed=growth > request.size_growth,
+        regressed=new.size_bytes > old.size_bytes * (1 + request.size_growth),
         sentence=f"{place} was {fmt.size(old.size_bytes)} and is {fmt.size(new.size_bytes)}: "
         f"{fmt.percent(abs(growth))} {'larger' if growth > 0 else 'smaller'}, "
         f"{fmt.percent(request.size_growth)} more is allowed",

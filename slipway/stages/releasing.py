@@ -55,6 +55,9 @@ def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
         file, _, name = raw["source"]["factory"].rpartition(":")
         raw["source"]["factory"] = f"{Path(file).name}:{name}"
     raw["assets"] = [file_name(asset) for asset in raw["assets"]]
+    if "opset" not in spec.model_fields_set:
+        # Not to ask for one means something else than to ask for the default.
+        del raw["opset"]
     return raw
 
 
