@@ -71,6 +71,12 @@ class Manifest(Value):
         content = self.model_dump(mode="json")
         return canonical_json({**content, "checksum": digest_bytes(canonical_json(content))})
 
+    def tree(self) -> Tree:
+        """All files of the bundle, this manifest included: what a store holds it as."""
+        data = self.to_json()
+        own = FileEntry(path=MANIFEST_NAME, digest=digest_bytes(data), size_bytes=len(data))
+        return Tree(files=tuple(sorted((*self.files, own), key=lambda file: file.path)))
+
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """Parse and check the canonical bytes.
@@ -118,7 +124,4 @@ def bundle_tree(bundle: Path) -> Tree:
     What lies beside them, such as the `registered_model_meta` that MLflow writes into whatever it
     loads, does not become part of the stored bundle.
     """
-    manifest = read_manifest(bundle)
-    data = manifest.to_json()
-    own = FileEntry(path=MANIFEST_NAME, digest=digest_bytes(data), size_bytes=len(data))
-    return Tree(files=tuple(sorted((*manifest.files, own), key=lambda file: file.path)))
+    return read_manifest(bundle).tree()

@@ -10,6 +10,7 @@ from typing import Any
 
 from slipway.artifacts import (
     BUNDLE_MEDIA_TYPE,
+    Value,
     canonical_json,
     digest_bytes,
 )
@@ -40,6 +41,8 @@ from slipway.stores.trees import fetch, put_tree
 
 REPORT_NAME = "report.html"
 EVIDENCE_NAME = "evidence.json"
+SPEC_NAME = "spec.json"
+MATERIALS_NAME = "materials.json"
 # onnxruntime's numbers of them, which mlflow.onnx writes.
 GRAPH_LEVELS = {"none": 0, "basic": 1, "extended": 2, "all": 99}
 
@@ -72,6 +75,16 @@ def describe_provenance(spec: ReleaseSpec, materials: Materials, evidence: Evide
 
 def portable_evidence(evidence: Evidence) -> Evidence:
     """Evidence whose references carry digests and no places of this machine."""
+    return Evidence.model_validate(_without_places(evidence))
+
+
+def portable_materials(materials: Materials) -> Materials:
+    """The same of what a release was made from, so that it can be made again from the store."""
+    return Materials.model_validate(_without_places(materials.model_copy(update={"origin": None})))
+
+
+def _without_places(found: Value) -> Any:  # noqa: ANN401 - any JSON
+    """A value as JSON, in which every reference's place is its digest."""
 
     def strip(value: Any) -> Any:  # noqa: ANN401 - any JSON
         if isinstance(value, dict):
@@ -81,7 +94,7 @@ def portable_evidence(evidence: Evidence) -> Evidence:
             }
         return [strip(item) for item in value] if isinstance(value, list) else value
 
-    return Evidence.model_validate(strip(evidence.model_dump(mode="json")))
+    return strip(found.model_dump(mode="json"))
 
 
 def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> SealedBundle:
@@ -112,7 +125,10 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                 evidence={
                     REPORT_NAME: render_report(evidence, provenance=provenance).encode(),
                     EVIDENCE_NAME: canonical_json(evidence.model_dump(mode="json")),
-                    "spec.json": canonical_json(spec_identity(spec)),
+                    SPEC_NAME: canonical_json(spec_identity(spec)),
+                    MATERIALS_NAME: canonical_json(
+                        portable_materials(materials).model_dump(mode="json")
+                    ),
                 },
                 assets={
                     name: work.fetch(ref, f"asset-{index}")
