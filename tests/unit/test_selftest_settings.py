@@ -40,13 +40,13 @@ SWEPT = {
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The settings of each session that is opened with any, as the real one is opened."""
     seen: list[dict[str, Any]] = []
-    real: Callable[..., Session] = children.Session
+    real: Callable[..., Session] = Session
 
     def opening(model: Path, **settings: Any) -> Session:
         seen.append(settings)
         return real(model, **settings)
 
-    monkeypatch.setattr(children, "Session", opening)
+    monkeypatch.setattr("slipway.stages.children.Session", opening)
     return seen
 
 
