@@ -3,6 +3,7 @@
 import json
 import platform
 import secrets
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from slipway.artifacts import (
     digest_bytes,
 )
 from slipway.errors import CheckFailed, IntegrityError, RequestError, Transient
-from slipway.packaging.manifest import bundle_tree
+from slipway.packaging.manifest import MODEL_NAME, bundle_tree
 from slipway.packaging.verify import verify_bundle
 from slipway.protocols import Registration, SelftestRequest
 from slipway.providers import PROVIDERS
+from slipway.providers.recommended import recommended_entries
 from slipway.registries import open_registry
 from slipway.reporting.markdown import summary_markdown
 from slipway.reports import (
@@ -31,7 +33,7 @@ from slipway.reports import (
     SweepReport,
 )
 from slipway.settings import Settings
-from slipway.specs import PATH_FIELDS, ReleaseSpec, file_name
+from slipway.specs import PATH_FIELDS, Precision, ReleaseSpec, file_name
 from slipway.stages.making import Materials
 from slipway.stages.workspace import Workspace
 from slipway.stores import open_store
@@ -142,7 +144,11 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                 },
                 selected=evidence.selected,
                 serving={
-                    suite.provider: canonical_json(recommended_settings(suite, suite.sweep))
+                    suite.provider: canonical_json(
+                        recommended_settings(
+                            suite, suite.sweep, entries=_entries(variants, suite.sweep)
+                        )
+                    )
                     for suite in evidence.suites
                     if suite.sweep is not None
                 },
@@ -154,8 +160,19 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
         return SealedBundle(digest=manifest.digest, ref=ref)
 
 
-def recommended_settings(suite: BenchmarkSuite, sweep: SweepReport) -> dict[str, object]:
-    """What a server opens its session with, as onnxruntime calls it."""
+def _entries(variants: Mapping[Precision, Path], sweep: SweepReport) -> dict[str, str]:
+    """What the swept variant asks of its sessions."""
+    folder = next((path for name, path in variants.items() if name == sweep.precision), None)
+    return recommended_entries(folder / MODEL_NAME) if folder else {}
+
+
+def recommended_settings(
+    suite: BenchmarkSuite, sweep: SweepReport, *, entries: Mapping[str, str]
+) -> dict[str, object]:
+    """What a server opens its session with, as onnxruntime calls it.
+
+    `entries` are those that the variant asks for itself.
+    """
     return {
         "variant": f"variants/{sweep.precision}/model.onnx",
         "provider": PROVIDERS[suite.provider].ort_name,
@@ -163,7 +180,7 @@ def recommended_settings(suite: BenchmarkSuite, sweep: SweepReport) -> dict[str,
         "intra_op_num_threads": sweep.settings.intra_op_threads,
         "execution_mode": sweep.settings.execution_mode,
         "graph_optimization_level": sweep.settings.graph_optimization,
-        "session_config_entries": {"session.intra_op.allow_spinning": "0"},
+        "session_config_entries": {"session.intra_op.allow_spinning": "0", **entries},
         "batch_size": sweep.largest_within_slo or sweep.best_batch_size,
         "measured_on": suite.conditions.model_dump(mode="json", include={"host", "cpu", "cores"}),
     }
@@ -172,7 +189,8 @@ def recommended_settings(suite: BenchmarkSuite, sweep: SweepReport) -> dict[str,
 def _mlflow_options(evidence: Evidence) -> dict[str, str | int]:
     """The same for mlflow.onnx, whose default model is the one for the CPU."""
     for suite in evidence.suites:
-        if suite.provider == "cpu" and suite.sweep is not None:
+        swept = suite.sweep.precision if suite.sweep else None
+        if suite.provider == "cpu" and suite.sweep and swept == evidence.selected.get("cpu"):
             settings = suite.sweep.settings
             return {
                 "intra_op_num_threads": settings.intra_op_threads,
