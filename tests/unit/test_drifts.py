@@ -20,7 +20,7 @@ from slipway.reports import (
     ValidationReport,
     VariantReport,
 )
-from slipway.specs import Metric, RegressionSpec
+from slipway.specs import Metric, Precision, RegressionSpec
 from slipway.stages.champions import Champion, Subject
 from slipway.stages.drifts import changed_tools, compare, export_failed, with_advisories
 from slipway.stages.followed import Today
@@ -34,7 +34,9 @@ TOOLS = {"onnxruntime": "1.31.0", "torch": "2.13.0"}
 REQUEST = RegressionSpec()
 
 
-def made(precision: str = "fp32", *, content: str = "same", size: int = 1000) -> VariantReport:
+def made(
+    precision: Precision = "fp32", *, content: str = "same", size: int = 1000
+) -> VariantReport:
     model = ArtifactRef(uri="x", digest=digest_bytes(content.encode()), size_bytes=size)
     return variant(precision).model_copy(update={"model": model, "status": "passed"})
 
