@@ -1,10 +1,11 @@
 """What a store holds and nothing refers to: found, and deleted when asked.
 
-Kept is what a registered version's bundle, or a cached result of this machine, refers to, with all
-files of its trees, and whatever is younger than the age given: a release that runs has objects
-that no result names yet, and touches those that it finds.
+Kept is what a registered version's bundle, the log of an alias, or a cached result of this machine
+refers to, with all files of bundles and trees, and whatever is younger than the age given: a
+release that runs has objects that no result names yet, and touches those that it finds.
 """
 
+import contextlib
 import re
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from typing import Final
 
 from slipway.artifacts import Tree
 from slipway.errors import IntegrityError, RequestError, SourceNotFound
+from slipway.packaging.manifest import Manifest
+from slipway.promotion.log import logged_aliases, read_log
 from slipway.protocols import Registry, Store, StoredObject
 from slipway.registries import open_registry
 from slipway.reports import CollectionReport
@@ -51,7 +54,8 @@ def collect(
     store = open_store(settings.store_uri)
     before = time.time() - older_than_days * DAY_S
     objects = {stored.digest: stored for stored in store.listing()}
-    live = _with_files(store, objects, _roots(open_registry(settings.registry_uri), settings))
+    registry = open_registry(settings.registry_uri)
+    live = _with_files(store, objects, _roots(registry, store, settings))
     dead = [
         stored
         for stored in objects.values()
@@ -72,11 +76,15 @@ def collect(
     )
 
 
-def _roots(registry: Registry, settings: Settings) -> Iterator[str]:
+def _roots(registry: Registry, store: Store, settings: Settings) -> Iterator[str]:
     """The digests that something refers to by name."""
     for name in registry.names():
         for version in registry.versions(name):
             yield version.bundle_digest
+    for name, alias in logged_aliases(store):
+        # Of versions that are no longer registered, too: an alias may be rolled back there.
+        for record in read_log(store, name, alias):
+            yield record.to_digest
     for path in settings.results.glob("*"):
         if path.is_file():
             yield from _named_in(path)
@@ -93,7 +101,7 @@ def _named_in(path: Path) -> Iterator[str]:
 
 
 def _with_files(store: Store, objects: dict[str, StoredObject], roots: Iterator[str]) -> set[str]:
-    """The roots, and for those that are the manifest of a tree, its files."""
+    """The roots, and for those that are the manifest of a bundle or of a tree, its files."""
     live: set[str] = set()
     for digest in roots:
         if digest in live:
@@ -106,8 +114,10 @@ def _with_files(store: Store, objects: dict[str, StoredObject], roots: Iterator[
 
 def _files(store: Store, digest: str) -> Iterator[str]:
     try:
-        tree = Tree.from_json(store.read_bytes(digest))
-    except (IntegrityError, SourceNotFound):  # no manifest, or gone meanwhile
+        data = store.read_bytes(digest)
+    except (IntegrityError, SourceNotFound):  # damaged, or gone meanwhile
         return
-    for file in tree.files:
-        yield file.digest
+    for kind in (Tree, Manifest):
+        with contextlib.suppress(IntegrityError):  # it is no such manifest
+            for file in kind.from_json(data).files:
+                yield file.digest
