@@ -313,7 +313,8 @@ class StoreContract:
 
     def test_of_many_writers_of_one_record_exactly_one_wins(self, store: Store) -> None:
         for number in range(3):
-            barrier, won = threading.Barrier(8), []
+            barrier = threading.Barrier(8)
+            won: list[bytes] = []
 
             def write(mine: bytes, name: str, barrier: threading.Barrier, won: list[bytes]) -> None:
                 barrier.wait()

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from prefect.client.schemas.objects import State
 
 from flows.promote import promote
 from flows.rollback import rollback
@@ -25,10 +24,7 @@ LENIENT = PolicySpec(not_slower=False)  # 20 queries tell no speed
 
 def promoted(version: int, **rest: object) -> Ran:
     request = {"name": "tiny", "version": version, "by": "anna", "policy": LENIENT, **rest}
-    state: State[PromotionReport] = promote(
-        PromotionRequest.model_validate(request), return_state=True
-    )
-    return Ran(state)
+    return Ran(promote(PromotionRequest.model_validate(request), return_state=True))
 
 
 def report_of(ran: Ran) -> PromotionReport:
