@@ -9,6 +9,8 @@ from prefect.artifacts import (
 )
 from prefect.events import emit_event
 
+from slipway.promotion.pages import promotion_markdown
+from slipway.promotion.records import PromotionReport
 from slipway.reporting.markdown import summary_markdown, variants_table
 from slipway.reporting.regression import drifts_table, models_table, nightly_markdown
 from slipway.reports import (
@@ -80,6 +82,15 @@ def publish_nightly(report: NightlyReport) -> None:
         key="regression-summary",
         markdown=nightly_markdown(report),
         description="What regressed, and what changed since",
+    )
+
+
+def publish_promotion(report: PromotionReport) -> None:
+    """What became of a promotion or a rollback; one key an alias, so that the UI shows history."""
+    create_markdown_artifact(
+        key=f"alias-{_slug(report.name)}-{_slug(report.alias)}",
+        markdown=promotion_markdown(report),
+        description=report.verdict,
     )
 
 

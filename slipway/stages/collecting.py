@@ -1,8 +1,9 @@
 """What a store holds and nothing refers to: found, and deleted when asked.
 
-Kept is what a registered version's bundle, or a cached result of this machine, refers to, with all
-files of its trees and all that the bundle was made from, and whatever is younger than the age
-given: a release that runs has objects that no result names yet, and touches those that it finds.
+Kept is what a registered version's bundle, the log of an alias, or a cached result of this machine
+refers to, with all files of its trees and all that the bundle was made from, and whatever is
+younger than the age given: a release that runs has objects that no result names yet, and touches
+those that it finds.
 """
 
 import re
@@ -14,6 +15,7 @@ from typing import Final
 from slipway.artifacts import Tree, digest_bytes
 from slipway.errors import IntegrityError, RequestError, SourceNotFound
 from slipway.packaging.manifest import Manifest
+from slipway.promotion.log import logged_aliases, read_log
 from slipway.protocols import Registry, Store, StoredObject
 from slipway.registries import open_registry
 from slipway.reports import CollectionReport
@@ -55,7 +57,8 @@ def collect(
     store = open_store(settings.store_uri)
     before = time.time() - older_than_days * DAY_S
     objects = {stored.digest: stored for stored in store.listing()}
-    live = _with_files(store, objects, _roots(open_registry(settings.registry_uri), settings))
+    registry = open_registry(settings.registry_uri)
+    live = _with_files(store, objects, _roots(registry, store, settings))
     dead = [
         stored
         for stored in objects.values()
@@ -76,11 +79,15 @@ def collect(
     )
 
 
-def _roots(registry: Registry, settings: Settings) -> Iterator[str]:
+def _roots(registry: Registry, store: Store, settings: Settings) -> Iterator[str]:
     """The digests that something refers to by name."""
     for name in registry.names():
         for version in registry.versions(name):
             yield version.bundle_digest
+    for name, alias in logged_aliases(store):
+        # Of versions that are no longer registered, too: an alias may be rolled back there.
+        for record in read_log(store, name, alias):
+            yield record.to_digest
     for path in settings.results.glob("*"):
         if path.is_file():
             yield from _named_in(path)

@@ -17,6 +17,7 @@ from slipway.artifacts import (
 from slipway.errors import CheckFailed, IntegrityError, RequestError, Transient
 from slipway.packaging.manifest import MODEL_NAME, bundle_tree
 from slipway.packaging.verify import verify_bundle
+from slipway.promotion.log import logged_aliases
 from slipway.protocols import Registration, SelftestRequest
 from slipway.providers import PROVIDERS
 from slipway.providers.recommended import recommended_entries
@@ -274,6 +275,14 @@ def register_release(
     if spec.register_as is None:
         return None
     settings = Settings()
+    alias = spec.register_as.alias
+    if (spec.register_as.name, alias) in logged_aliases(
+        open_store(settings.store_uri), spec.register_as.name
+    ):
+        raise RequestError(
+            f"{spec.register_as.name}@{alias} is moved by promotions alone, which its log records; "
+            "register under another alias, such as challenger, and `slipway promote` the version"
+        )
     folder = Path(bundle.path)
     return open_registry(settings.registry_uri).register(
         Registration(
@@ -281,7 +290,7 @@ def register_release(
             bundle=folder,
             bundle_digest=bundle.digest,
             bundle_uri=bundle.ref.uri,
-            alias=spec.register_as.alias,
+            alias=alias,
             description=summary_markdown(evidence),
             tags=_tags(evidence),
             params=_params(spec),
