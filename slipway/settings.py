@@ -77,6 +77,11 @@ class Settings(BaseSettings):
         description="Name of this machine, under which benchmarks on it wait for each other; its "
         "host name if empty. Containers that share a machine need the same one.",
     )
+    package_index: str = Field(
+        default="https://pypi.org/pypi",
+        description="Where a nightly regression asks whether the tools in use are yanked or known "
+        "to be vulnerable: NAME/VERSION/json is added.",
+    )
     timeout_s: float = Field(
         default=1800.0, gt=0, description="Wall-clock limit of one isolated stage."
     )

@@ -1,4 +1,4 @@
-"""What a run leaves in the Prefect UI: tables of variants and latencies, a summary, a link."""
+"""What a run leaves in the Prefect UI: tables with a history, summaries, links, events."""
 
 import re
 
@@ -7,10 +7,24 @@ from prefect.artifacts import (
     create_markdown_artifact,
     create_table_artifact,
 )
+from prefect.events import emit_event
 
+from slipway.promotion.pages import promotion_markdown
+from slipway.promotion.records import PromotionReport
 from slipway.reporting.markdown import summary_markdown, variants_table
 from slipway.reporting.measurements import conditions_sentence, measurements_table
-from slipway.reports import BenchmarkSuite, BundleReport, Evidence, RegisteredVersion
+from slipway.reporting.regression import drifts_table, models_table, nightly_markdown
+from slipway.reports import (
+    BenchmarkSuite,
+    BundleReport,
+    Evidence,
+    NightlyReport,
+    RegisteredVersion,
+    RegressionReport,
+)
+
+REGRESSED = "slipway.model.regressed"
+"""The event of a model that regressed; an automation makes a notification of it."""
 
 
 def publish_pages(
@@ -43,6 +57,51 @@ def publish_suite(name: str, suite: BenchmarkSuite) -> None:
         key=f"benchmark-{slug(name)}-{suite.provider}",
         table=measurements_table(suite),
         description=conditions_sentence(suite),
+    )
+
+
+def announce_regression(report: RegressionReport) -> None:
+    """Leave the model's table of drifts, and raise the event where it regressed."""
+    if report.drifts:
+        create_table_artifact(
+            key=f"drifts-{slug(report.name)}",
+            table=drifts_table(report),
+            description=f"What of {report.name} is not as it was when it was promoted",
+        )
+    if not report.passed:
+        emit_event(
+            REGRESSED,
+            resource={
+                "prefect.resource.id": f"slipway.model.{report.name}",
+                "prefect.resource.name": report.name,
+            },
+            payload={
+                "model": report.name,
+                "version": report.version,
+                "regressions": [drift.sentence for drift in report.regressions],
+                "cause": report.cause,
+            },
+        )
+
+
+def publish_nightly(report: NightlyReport) -> None:
+    """One table over all models, whose history is that of the nights, and its summary."""
+    create_table_artifact(
+        key="regression", table=models_table(report), description="Models made again today"
+    )
+    create_markdown_artifact(
+        key="regression-summary",
+        markdown=nightly_markdown(report),
+        description="What regressed, and what changed since",
+    )
+
+
+def publish_promotion(report: PromotionReport) -> None:
+    """What became of a promotion or a rollback; one key an alias, so that the UI shows history."""
+    create_markdown_artifact(
+        key=f"alias-{slug(report.name)}-{slug(report.alias)}",
+        markdown=promotion_markdown(report),
+        description=report.verdict,
     )
 
 
