@@ -12,10 +12,16 @@ from prefect.events import emit_event
 from slipway.promotion.pages import promotion_markdown
 from slipway.promotion.records import PromotionReport
 from slipway.reporting.markdown import summary_markdown, variants_table
-from slipway.reporting.regression import drifts_table, models_table, nightly_markdown
+from slipway.reporting.regression import (
+    drifts_table,
+    matrix_table,
+    models_table,
+    nightly_markdown,
+)
 from slipway.reports import (
     BundleReport,
     Evidence,
+    MatrixReport,
     NightlyReport,
     RegisteredVersion,
     RegressionReport,
@@ -82,6 +88,13 @@ def publish_nightly(report: NightlyReport) -> None:
         key="regression-summary",
         markdown=nightly_markdown(report),
         description="What regressed, and what changed since",
+    )
+
+
+def publish_matrix(report: MatrixReport) -> None:
+    """One table: a row a model, a column a toolchain."""
+    create_table_artifact(
+        key="matrix", table=matrix_table(report), description="Models by toolchain"
     )
 
 
