@@ -20,6 +20,7 @@ from tasks.stages import (
     register_release,
     selftest_bundle,
     settle_conversion,
+    settle_export,
     settle_validation,
     unpack_bundle,
     validate_model,
@@ -43,12 +44,16 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
     """
     materials = fetch_materials(spec)
     spec = materials.complete(spec)
-    exported = export_model(
+    exported = settle_export(
+        export_model.submit(
+            spec,
+            source=materials.source,
+            factory=materials.factory,
+            golden=materials.golden,
+            sample_data=materials.sample_data,
+        ),
         spec,
-        source=materials.source,
-        factory=materials.factory,
-        golden=materials.golden,
-        sample_data=materials.sample_data,
+        materials,
     )
 
     baseline = settle_validation(

@@ -8,15 +8,16 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
+from slipway.reporting.failure import failure_markdown
 from slipway.reporting.markdown import summary_markdown, variants_table
-from slipway.reports import BundleReport, Evidence, RegisteredVersion
+from slipway.reports import BundleReport, Evidence, ExportFailure, RegisteredVersion
 
 
 def publish_pages(
     evidence: Evidence, bundle: BundleReport | None, registered: RegisteredVersion | None
 ) -> None:
     """Create the artifacts; the same keys each time, so that the UI shows their history."""
-    slug = re.sub(r"[^a-z0-9]+", "-", evidence.name.lower()).strip("-")
+    slug = _slug(evidence.name)
     create_table_artifact(
         key=f"variants-{slug}",
         table=variants_table(evidence),
@@ -34,3 +35,16 @@ def publish_pages(
             link_text=f"{registered.name} version {registered.version} in MLflow",
             description=f"Bundle {bundle.digest}",
         )
+
+
+def publish_failure(failure: ExportFailure) -> None:
+    """Create the artifact of a release whose source could not be exported."""
+    create_markdown_artifact(
+        key=f"release-{_slug(failure.name)}",
+        markdown=failure_markdown(failure),
+        description=f"Release of {failure.name}",
+    )
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
