@@ -119,7 +119,7 @@ def _judge_reads(given: dict[str, Any]) -> dict[str, object]:
 @stage(
     name="convert",
     run_name="convert {spec.name} to {precision}",
-    code_version=3,
+    code_version=4,
     reads=_convert_reads,
     tools=RUNTIME,
 )
@@ -259,7 +259,7 @@ def _selftest_reads(given: dict[str, Any]) -> object:
 @stage(
     name="self-test",
     run_name="self-test {spec.name}",
-    code_version=1,
+    code_version=2,
     reads=_selftest_reads,
     tools=RUNTIME,
 )

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from slipway.artifacts import (
     digest_bytes,
 )
 from slipway.errors import CheckFailed, IntegrityError, RequestError, Transient
-from slipway.packaging.manifest import bundle_tree
+from slipway.packaging.manifest import MODEL_NAME, bundle_tree
 from slipway.packaging.verify import verify_bundle
+from slipway.promotion.log import logged_aliases
 from slipway.protocols import Registration, SelftestRequest
 from slipway.providers import PROVIDERS
+from slipway.providers.recommended import recommended_entries
 from slipway.registries import open_registry
 from slipway.reporting.markdown import summary_markdown
 from slipway.reports import (
@@ -30,7 +33,7 @@ from slipway.reports import (
     SweepReport,
 )
 from slipway.settings import Settings
-from slipway.specs import PATH_FIELDS, ReleaseSpec, file_name
+from slipway.specs import PATH_FIELDS, Precision, ReleaseSpec, file_name
 from slipway.stages.making import Materials
 from slipway.stages.pages import write_page
 from slipway.stages.workspace import Workspace
@@ -55,20 +58,28 @@ def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
         file, _, name = raw["source"]["factory"].rpartition(":")
         raw["source"]["factory"] = f"{Path(file).name}:{name}"
     raw["assets"] = [file_name(asset) for asset in raw["assets"]]
+    if "opset" not in spec.model_fields_set:
+        # Not to ask for one means something else than to ask for the default.
+        del raw["opset"]
     return raw
 
 
 def describe_provenance(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> Provenance:
     """Where a bundle comes from; no times and no paths, so that equal work gives equal bytes."""
-    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
     return Provenance(
         source_digest=materials.source.digest,
         data_digests=materials.digests(),
         spec_digest=digest_bytes(canonical_json(spec_identity(spec))),
-        tools={**tools, **evidence.export.tools},
+        tools=tools_used(evidence),
         python=platform.python_version(),
         platform=platform.platform(),
     )
+
+
+def tools_used(evidence: Evidence) -> dict[str, str]:
+    """Versions of all that decides what a release makes and what is found of it."""
+    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
+    return {**tools, **evidence.export.tools}
 
 
 def portable_evidence(evidence: Evidence) -> Evidence:
@@ -134,7 +145,11 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                 },
                 selected=evidence.selected,
                 serving={
-                    suite.provider: canonical_json(recommended_settings(suite, suite.sweep))
+                    suite.provider: canonical_json(
+                        recommended_settings(
+                            suite, suite.sweep, entries=_entries(variants, suite.sweep)
+                        )
+                    )
                     for suite in evidence.suites
                     if suite.sweep is not None
                 },
@@ -146,8 +161,19 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
         return SealedBundle(digest=manifest.digest, ref=ref)
 
 
-def recommended_settings(suite: BenchmarkSuite, sweep: SweepReport) -> dict[str, object]:
-    """What a server opens its session with, as onnxruntime calls it."""
+def _entries(variants: Mapping[Precision, Path], sweep: SweepReport) -> dict[str, str]:
+    """What the swept variant asks of its sessions."""
+    folder = next((path for name, path in variants.items() if name == sweep.precision), None)
+    return recommended_entries(folder / MODEL_NAME) if folder else {}
+
+
+def recommended_settings(
+    suite: BenchmarkSuite, sweep: SweepReport, *, entries: Mapping[str, str]
+) -> dict[str, object]:
+    """What a server opens its session with, as onnxruntime calls it.
+
+    `entries` are those that the variant asks for itself.
+    """
     return {
         "variant": f"variants/{sweep.precision}/model.onnx",
         "provider": PROVIDERS[suite.provider].ort_name,
@@ -155,7 +181,7 @@ def recommended_settings(suite: BenchmarkSuite, sweep: SweepReport) -> dict[str,
         "intra_op_num_threads": sweep.settings.intra_op_threads,
         "execution_mode": sweep.settings.execution_mode,
         "graph_optimization_level": sweep.settings.graph_optimization,
-        "session_config_entries": {"session.intra_op.allow_spinning": "0"},
+        "session_config_entries": {"session.intra_op.allow_spinning": "0", **entries},
         "batch_size": sweep.largest_within_slo or sweep.best_batch_size,
         "measured_on": suite.conditions.model_dump(mode="json", include={"host", "cpu", "cores"}),
     }
@@ -164,7 +190,8 @@ def recommended_settings(suite: BenchmarkSuite, sweep: SweepReport) -> dict[str,
 def _mlflow_options(evidence: Evidence) -> dict[str, str | int]:
     """The same for mlflow.onnx, whose default model is the one for the CPU."""
     for suite in evidence.suites:
-        if suite.provider == "cpu" and suite.sweep is not None:
+        swept = suite.sweep.precision if suite.sweep else None
+        if suite.provider == "cpu" and suite.sweep and swept == evidence.selected.get("cpu"):
             settings = suite.sweep.settings
             return {
                 "intra_op_num_threads": settings.intra_op_threads,
@@ -241,6 +268,14 @@ def register_release(
     if spec.register_as is None:
         return None
     settings = Settings()
+    alias = spec.register_as.alias
+    if (spec.register_as.name, alias) in logged_aliases(
+        open_store(settings.store_uri), spec.register_as.name
+    ):
+        raise RequestError(
+            f"{spec.register_as.name}@{alias} is moved by promotions alone, which its log records; "
+            "register under another alias, such as challenger, and `slipway promote` the version"
+        )
     folder = Path(bundle.path)
     return open_registry(settings.registry_uri).register(
         Registration(
@@ -248,7 +283,7 @@ def register_release(
             bundle=folder,
             bundle_digest=bundle.digest,
             bundle_uri=bundle.ref.uri,
-            alias=spec.register_as.alias,
+            alias=alias,
             description=summary_markdown(evidence),
             tags=_tags(evidence),
             params=_params(spec),
