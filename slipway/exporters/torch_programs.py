@@ -281,6 +281,8 @@ def _refusal(program: Program, error: BaseException, opset: int) -> ExportFailed
     node = _TRANSLATED.search(str(error))
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, ExportFailed):  # of a translation of ours
+        return error
     operator = _OPERATOR.search(str(error))
     if operator is None:
         return ExportFailed(f"torch.onnx does not export the program: {first_lines(error)}")
