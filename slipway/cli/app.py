@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from slipway.cli.output import answer, answering, complain, progressing, say
+from slipway.cli.promoting import COMMANDS
 
 if TYPE_CHECKING:
     from slipway.reports import Finding
@@ -362,6 +363,9 @@ def doctor(as_json: Json = False) -> None:
         if not report.passed:
             raise typer.Exit(3)
 
+
+for command in COMMANDS:
+    app.command()(command)
 
 store_app = typer.Typer(help="Look after the store of artifacts.", no_args_is_help=True)
 app.add_typer(store_app, name="store")

@@ -5,14 +5,14 @@ takes no local paths, so there the bundle is uploaded into the version's run fir
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from slipway.errors import RegistryUnavailable, RequestError, SourceNotFound
-from slipway.protocols import Registration
+from slipway.protocols import Registration, VersionAbout
 from slipway.registries.mlflow_client import open_client
 from slipway.registries.mlflow_errors import translated
 from slipway.registries.sqlite import DIGEST_TAG, database_path, peek
@@ -96,6 +96,30 @@ class MlflowRegistry:
                     raise
             else:
                 return
+
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """All aliases of a registered model."""
+        return dict(self._view(check_name(name)).aliases)
+
+    def about(self, name: str, version: int) -> VersionAbout:
+        """When a version was made, its tags and its description."""
+        with translated(f"reading version {version} of {check_name(name)} in {self.uri}"):
+            found = self._client.get_model_version(name, str(version))
+        return VersionAbout(
+            registered_s=found.creation_timestamp / 1000,
+            tags=dict(found.tags),
+            description=found.description or "",
+        )
+
+    def annotate(
+        self, name: str, version: int, *, tags: Mapping[str, str], description: str | None = None
+    ) -> None:
+        """Set tags of a version, and its description where one is given."""
+        with translated(f"annotating version {version} of {check_name(name)} in {self.uri}"):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, str(version), key, value)
+            if description is not None:
+                self._client.update_model_version(name, str(version), description)
 
     @cached_property
     def _client(self) -> "MlflowClient":

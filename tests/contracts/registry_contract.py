@@ -1,6 +1,7 @@
 """What every registry must do. A registry's test inherits this and says how to make one."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,44 @@ class RegistryContract:
         again = registry.register(registration)
         assert again == first.model_copy(update={"created": False})
         assert [version.version for version in registry.versions("table")] == [1]
+
+    def test_all_aliases_are_told(self, registry: Registry, registration: Registration) -> None:
+        assert registry.aliases("table") == {}
+        registry.register(registration)
+        registry.set_alias("table", "champion", 1)
+        assert registry.aliases("table") == {"challenger": 1, "champion": 1}
+
+    def test_a_version_tells_its_age_tags_and_description(
+        self, registry: Registry, registration: Registration
+    ) -> None:
+        before = time.time()
+        described = {"tags": {"framework": "onnx"}, "description": "good"}
+        registry.register(registration.model_copy(update=described))
+        about = registry.about("table", 1)
+        assert before - 1 < about.registered_s < time.time() + 1
+        assert about.tags["framework"] == "onnx"
+        assert about.description == "good"
+
+    def test_annotations_are_added_to_what_is_there(
+        self, registry: Registry, registration: Registration
+    ) -> None:
+        registry.register(registration.model_copy(update={"description": "good"}))
+        registry.annotate("table", 1, tags={"promotion.champion": "#1"})
+        registry.annotate("table", 1, tags={"promotion.other": "#2"}, description="better")
+        about = registry.about("table", 1)
+        assert about.tags["promotion.champion"] == "#1"
+        assert about.tags["promotion.other"] == "#2"
+        assert about.description == "better"
+        assert registry.find("table", registration.bundle_digest) is not None
+
+    def test_nothing_is_known_of_a_version_that_is_not_there(
+        self, registry: Registry, registration: Registration
+    ) -> None:
+        registry.register(registration)
+        with pytest.raises(SourceNotFound):
+            registry.about("table", 2)
+        with pytest.raises(SourceNotFound):
+            registry.annotate("table", 2, tags={"a": "b"})
 
     def test_another_bundle_is_the_next_version_and_takes_the_alias(
         self, registry: Registry, registration: Registration
