@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.torch_models import save_program
 from torch import nn
 
 from slipway.errors import ExportFailed
@@ -18,7 +19,6 @@ from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, Tolerance
 from slipway.validation.parity import check_parity
 from tests.torch_cases import Case, floats, save
-from tests.torch_models import save_program
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"
