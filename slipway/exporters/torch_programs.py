@@ -260,7 +260,7 @@ def to_onnx(
     """
     try:
         exported = torch.onnx.export(
-            program.program,
+            _without_projections(program.program),
             (),
             dynamo=True,
             opset_version=request.opset,
@@ -274,6 +274,22 @@ def to_onnx(
     if exported is None:
         raise ExportFailed("torch.onnx gave no program")
     return exported
+
+
+def _without_projections(
+    program: torch.export.ExportedProgram,
+) -> torch.export.ExportedProgram:
+    """A program whose LSTMs with `proj_size` are written out step by step: ONNX's has none."""
+    lstm = torch.ops.aten.lstm.input
+    projected = [
+        node
+        for node in program.graph.nodes
+        if node.target is lstm
+        and node.args[1][0].meta["val"].shape != node.args[1][1].meta["val"].shape
+    ]
+    if not projected:
+        return program
+    return program.run_decompositions({lstm: torch.export.default_decompositions()[lstm]})
 
 
 def _refusal(program: Program, error: BaseException, opset: int) -> ExportFailed:

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.torch_models import save_program
 from torch import nn
 
 from slipway.errors import ExportFailed
@@ -18,6 +17,7 @@ from slipway.samples.arrays import save_npz
 from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, Tolerance
 from slipway.validation.parity import check_parity
+from tests.models.pytorch import save_program
 from tests.torch_cases import Case, floats, save
 
 pytestmark = pytest.mark.filterwarnings(
