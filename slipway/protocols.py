@@ -18,6 +18,7 @@ from slipway.reports import (
     OutputNoise,
     RegisteredVersion,
     ScaleAudit,
+    SeriesPoint,
     Status,
     TensorInfo,
 )
@@ -400,6 +401,17 @@ class Registry(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """All names under which something is registered, in order."""
+        ...
+
+    def record(self, name: str, series: str, point: SeriesPoint) -> None:
+        """Add a point to one of a model's series of measurements.
+
+        A name under which nothing is registered may have series as well.
+        """
+        ...
+
+    def recorded(self, name: str, series: str) -> tuple[SeriesPoint, ...]:
+        """The points of a series, oldest first; none where nothing was recorded."""
         ...
 
     def aliases(self, name: str) -> Mapping[str, int]:

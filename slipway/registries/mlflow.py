@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slipway.errors import RegistryUnavailable, RequestError, SourceNotFound
 from slipway.protocols import Registration, VersionAbout
+from slipway.registries import mlflow_series
 from slipway.registries.mlflow_client import open_client
 from slipway.registries.mlflow_errors import translated
 from slipway.registries.sqlite import DIGEST_TAG, database_path, peek
 from slipway.registries.views import RegistryView, check_alias, check_name
-from slipway.reports import RegisteredVersion
+from slipway.reports import RegisteredVersion, SeriesPoint
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,6 +97,24 @@ class MlflowRegistry:
                     raise
             else:
                 return
+
+    def record(self, name: str, series: str, point: SeriesPoint) -> None:
+        """Add a point to a series, in the experiment that the model's versions are in."""
+        check_name(series)
+        with translated(f"recording {series} of {name} in {self.uri}"):
+            mlflow_series.record(self._client, self._experiment(check_name(name)), series, point)
+
+    def recorded(self, name: str, series: str) -> tuple[SeriesPoint, ...]:
+        """The points of a series, oldest first."""
+        check_name(series)
+        if self._database is not None and not self._database.exists():
+            return ()
+        with translated(f"reading {series} of {name} in {self.uri}"):
+            experiment = self._client.get_experiment_by_name(f"slipway-{check_name(name)}")
+            if experiment is None:
+                return ()
+            run = mlflow_series.find_run(self._client, experiment.experiment_id, series)
+            return mlflow_series.points(self._client, run) if run else ()
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """All aliases of a registered model."""

@@ -11,6 +11,7 @@ from slipway.errors import RequestError, SourceNotFound
 from slipway.packaging.bundle import build_bundle
 from slipway.packaging.manifest import read_manifest
 from slipway.protocols import Registration, Registry
+from slipway.reports import SeriesPoint
 from tests.sample_bundles import make_content
 
 OTHER = digest_bytes(b"another bundle")
@@ -49,6 +50,17 @@ class RegistryContract:
         registry.register(registration)
         registry.register(registration.model_copy(update={"name": "another"}))
         assert registry.names() == ("another", "table")
+
+    def test_a_series_gives_its_points_back_oldest_first(self, registry: Registry) -> None:
+        assert registry.recorded("table", "regression") == ()
+        later = SeriesPoint(at_s=2000.5, measures={"fp32/accuracy": 0.75, "regressions": 1.0})
+        earlier = SeriesPoint(at_s=1000.25, measures={"fp32/accuracy": 0.5})
+        for point in (later, earlier):
+            registry.record("table", "regression", point)
+        registry.record("table", "other", SeriesPoint(at_s=1.0, measures={"x": 1.0}))
+        assert registry.recorded("table", "regression") == (earlier, later)
+        assert registry.recorded("unknown", "regression") == ()
+        assert registry.names() == ()
 
     def test_registering_again_finds_the_version(
         self, registry: Registry, registration: Registration
