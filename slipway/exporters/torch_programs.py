@@ -289,7 +289,9 @@ def _without_projections(
     ]
     if not projected:
         return program
-    return program.run_decompositions({lstm: torch.export.default_decompositions()[lstm]})
+    unrolled = torch.export.default_decompositions()[lstm]
+    written_out: torch.export.ExportedProgram = program.run_decompositions({lstm: unrolled})
+    return written_out
 
 
 def _refusal(program: Program, error: BaseException, opset: int) -> ExportFailed:
