@@ -12,7 +12,7 @@ from typing import get_args
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 
-from deployments import flows, pools
+from deployments import automations, flows, notifications, pools
 from deployments.changes import Change
 
 
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with get_client(sync_client=True) as client:
             _say(pools.apply(client, asked.workers))
             _say(flows.apply(client))
+            _say(notifications.apply())
+            _say(automations.apply(client))
     except (ValueError, OSError, PrefectHTTPStatusError) as error:
         print(error, file=sys.stderr)
         return 1
