@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 
 from deployments import notifications
 from deployments.changes import Change, settle
-from tasks.events import REGRESSION_FAILED
+from tasks.pages import REGRESSED
 
 HEARTBEAT: Final = timedelta(seconds=30)
 """How often a run of ours says that it lives; `prefect.yaml` sets it, with the tag."""
@@ -36,9 +36,9 @@ def wanted(webhook: UUID | None) -> Iterator[AutomationCore]:
         yield tell(
             webhook,
             name="slipway: tell of a regression",
-            event=REGRESSION_FAILED,
-            text="'Regression of ' ~ event.payload.model ~ ': ' ~ event.payload.cause ~ "
-            "' (' ~ event.payload.report ~ ')'",
+            event=REGRESSED,
+            text="'Regressed: ' ~ event.payload.model ~ ' ' ~ event.payload.version ~ ': ' ~ "
+            "(event.payload.regressions | join('; ')) ~ ' (' ~ event.payload.cause ~ ')'",
         )
         yield tell(
             webhook,

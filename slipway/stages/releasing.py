@@ -17,6 +17,7 @@ from slipway.artifacts import (
 from slipway.errors import CheckFailed, IntegrityError, RequestError, Transient
 from slipway.packaging.manifest import MODEL_NAME, bundle_tree
 from slipway.packaging.verify import verify_bundle
+from slipway.promotion.log import logged_aliases
 from slipway.protocols import Registration, SelftestRequest
 from slipway.providers import PROVIDERS
 from slipway.providers.recommended import recommended_entries
@@ -57,20 +58,28 @@ def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
         file, _, name = raw["source"]["factory"].rpartition(":")
         raw["source"]["factory"] = f"{Path(file).name}:{name}"
     raw["assets"] = [file_name(asset) for asset in raw["assets"]]
+    if "opset" not in spec.model_fields_set:
+        # Not to ask for one means something else than to ask for the default.
+        del raw["opset"]
     return raw
 
 
 def describe_provenance(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> Provenance:
     """Where a bundle comes from; no times and no paths, so that equal work gives equal bytes."""
-    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
     return Provenance(
         source_digest=materials.source.digest,
         data_digests=materials.digests(),
         spec_digest=digest_bytes(canonical_json(spec_identity(spec))),
-        tools={**tools, **evidence.export.tools},
+        tools=tools_used(evidence),
         python=platform.python_version(),
         platform=platform.platform(),
     )
+
+
+def tools_used(evidence: Evidence) -> dict[str, str]:
+    """Versions of all that decides what a release makes and what is found of it."""
+    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
+    return {**tools, **evidence.export.tools}
 
 
 def portable_evidence(evidence: Evidence) -> Evidence:
@@ -266,6 +275,14 @@ def register_release(
     if spec.register_as is None:
         return None
     settings = Settings()
+    alias = spec.register_as.alias
+    if (spec.register_as.name, alias) in logged_aliases(
+        open_store(settings.store_uri), spec.register_as.name
+    ):
+        raise RequestError(
+            f"{spec.register_as.name}@{alias} is moved by promotions alone, which its log records; "
+            "register under another alias, such as challenger, and `slipway promote` the version"
+        )
     folder = Path(bundle.path)
     return open_registry(settings.registry_uri).register(
         Registration(
@@ -273,7 +290,7 @@ def register_release(
             bundle=folder,
             bundle_digest=bundle.digest,
             bundle_uri=bundle.ref.uri,
-            alias=spec.register_as.alias,
+            alias=alias,
             description=summary_markdown(evidence),
             tags=_tags(evidence),
             params=_params(spec),
