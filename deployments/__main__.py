@@ -24,10 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("PREFECT_API_AUTH_STRING to user:password if it asks for them")
         return 2
     try:
+        told = notifications.address()
         with get_client(sync_client=True) as client:
             _say(pools.apply(client, asked.workers))
             _say(flows.apply(client))
-            _say(notifications.apply())
+            _say(notifications.apply(told))
             _say(automations.apply(client))
     except (ValueError, OSError, PrefectHTTPStatusError) as error:
         print(error, file=sys.stderr)

@@ -14,19 +14,14 @@ URL: Final = "SLIPWAY_NOTIFY_URL"
 """The webhook's address; with `_FILE` after the name, the file that holds it."""
 
 
-def apply() -> dict[str, Change]:
-    """Keep the address on the server; one that is there stays when none is given.
-
-    Raises:
-        ValueError: when what is given is no address.
-    """
-    address = _address()
-    if address is None:
+def apply(told: str | None) -> dict[str, Change]:
+    """Keep the address on the server; one that is there stays when none is given."""
+    if told is None:
         return {}
     found = _found()
-    block = Webhook(method="POST", url=SecretStr(address))
+    block = Webhook(method="POST", url=SecretStr(told))
     change = settle(
-        {"url": address},
+        {"url": told},
         None if found is None else {"url": found.url.get_secret_value()},
         make=lambda: block.save(NAME),
         change=lambda: block.save(NAME, overwrite=True),
@@ -34,7 +29,12 @@ def apply() -> dict[str, Change]:
     return {f"webhook {NAME}": change}
 
 
-def _address() -> str | None:
+def address() -> str | None:
+    """Whom to tell, by the environment; None for nobody.
+
+    Raises:
+        ValueError: when what is given is no address.
+    """
     given = os.environ.get(URL) or None
     if file := os.environ.get(f"{URL}_FILE"):
         given = Path(file).read_text(encoding="utf-8").strip()

@@ -79,8 +79,8 @@ def deployed(prefect_api: str, prefect_home: Path, told: tuple[str, list[Any]]) 
 
 
 @pytest.fixture
-@pytest.mark.usefixtures("deployed", "prefect_client")
-def client() -> Iterator[SyncPrefectClient]:
+def client(deployed: str, prefect_client: None) -> Iterator[SyncPrefectClient]:  # noqa: ARG001
+    """A client of the server that the command has been at."""
     with get_client(sync_client=True) as opened:
         yield opened
 
@@ -149,6 +149,15 @@ def test_every_deployment_of_the_file_is_on_the_server(client: SyncPrefectClient
         assert f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}" in there
 
 
+def test_the_nightly_schedule_makes_runs(client: SyncPrefectClient) -> None:
+    wanted = {
+        "deployments": {"name": {"any_": ["nightly"]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+    runs = until(lambda: client.request("POST", "/flow_runs/filter", json=wanted).json())
+    assert all(run["auto_scheduled"] for run in runs)
+
+
 def test_what_was_changed_by_hand_is_put_right(client: SyncPrefectClient) -> None:
     place = {"work_pool_name": "slipway", "name": "night"}
     client.request(
@@ -167,7 +176,7 @@ def test_a_pool_of_another_kind_is_not_overwritten(client: SyncPrefectClient) ->
 
 
 def test_a_notification_address_that_is_none_is_refused_and_not_printed(
-    deployed: str, prefect_api: str, prefect_home: Path
+    prefect_api: str, prefect_home: Path
 ) -> None:
     ran = deploy(prefect_api, prefect_home, SLIPWAY_NOTIFY_URL="hooks.example/token-in-here")
     assert ran.returncode == 1
@@ -181,9 +190,8 @@ def test_without_a_server_the_command_says_what_to_set(tmp_path: Path) -> None:
     assert "PREFECT_API_URL" in ran.stdout
 
 
-def test_a_failed_regression_is_told(
-    client: SyncPrefectClient, told: tuple[str, list[Any]]
-) -> None:
+@pytest.mark.usefixtures("client")
+def test_a_failed_regression_is_told(told: tuple[str, list[Any]]) -> None:
     model = f"digits-{uuid4()}"
     # What must arrive whole: a quote and a brace would end the JSON of a template without care.
     payload = {
