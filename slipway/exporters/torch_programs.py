@@ -265,7 +265,7 @@ def to_onnx(
     """
     try:
         exported = torch.onnx.export(
-            program.program,
+            _without_projections(program.program),
             (),
             dynamo=True,
             opset_version=request.opset,
@@ -281,11 +281,31 @@ def to_onnx(
     return exported
 
 
+def _without_projections(
+    program: torch.export.ExportedProgram,
+) -> torch.export.ExportedProgram:
+    """A program whose LSTMs with `proj_size` are written out step by step: ONNX's has none."""
+    lstm = torch.ops.aten.lstm.input
+    projected = [
+        node
+        for node in program.graph.nodes
+        if node.target is lstm
+        and node.args[1][0].meta["val"].shape != node.args[1][1].meta["val"].shape
+    ]
+    if not projected:
+        return program
+    unrolled = torch.export.default_decompositions()[lstm]
+    written_out: torch.export.ExportedProgram = program.run_decompositions({lstm: unrolled})
+    return written_out
+
+
 def _refusal(program: Program, error: BaseException, opset: int) -> ExportFailed:
     """What torch.onnx refused: an operator, with its place in the model, or anything else."""
     node = _TRANSLATED.search(str(error))
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, ExportFailed):  # of a translation of ours
+        return error
     operator = _OPERATOR.search(str(error))
     if operator is None:
         return ExportFailed(f"torch.onnx does not export the program: {first_lines(error)}")

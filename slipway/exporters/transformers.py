@@ -32,11 +32,13 @@ from slipway.exporters.transformers_files import load_pretrained
 from slipway.exporters.transformers_inputs import infer_inputs, made_up_cases
 from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest, ExportResult
+from slipway.providers.sessions import Session
 from slipway.providers.signature import model_inputs, read_graph
 from slipway.reports import Finding, TensorInfo
 from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenSet
 from slipway.specs import TensorSpec, Tolerance
+from slipway.validation.diagnosis import diagnose
 from slipway.validation.parity import check_parity
 
 LEGACY_MAX_OPSET: Final = 20
@@ -207,13 +209,19 @@ def _info(name: str, spec: TensorSpec) -> TensorInfo:
 
 
 def _check_agreement(path: Path, golden: GoldenSet) -> None:
+    """Refuse a graph that answers otherwise than the model, with the cause where it can be told."""
     try:
-        report = check_parity(path, golden, tolerance=_SAME)
+        session = Session(path)
+        report = check_parity(session, golden, tolerance=_SAME)
     except CheckFailed as error:
         raise ExportFailed(str(error)) from error
-    if not report.passed:
-        reasons = [output.reason for output in report.outputs if output.reason]
-        raise ExportFailed(f"the exported graph answers otherwise: {reasons[0]}")
+    if report.passed:
+        return
+    cause = diagnose(session, golden, _SAME, model=path)
+    if cause is not None and cause.kind == "frozen-dimension":
+        raise ExportFailed(f"{cause.sentence}; fix that size in the spec's inputs")
+    reasons = [cause.sentence] if cause else [o.reason for o in report.outputs if o.reason]
+    raise ExportFailed(f"the exported graph answers otherwise: {reasons[0]}")
 
 
 def _fallback(problem: str) -> Finding:
