@@ -1,6 +1,5 @@
 """The stages of a regression beside those of a release: side by side, on record, on one page."""
 
-import secrets
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from slipway.settings import Settings
 from slipway.specs import RegressionSpec, ReleaseSpec
 from slipway.stages import advisories
 from slipway.stages.followed import FRESH, PROMOTED
+from slipway.stages.pages import replace_page
 from slipway.stages.workspace import Workspace
 
 
@@ -61,13 +61,6 @@ def record_measures(request: RegressionSpec, report: RegressionReport) -> None:
 
 def write_trends(request: RegressionSpec, report: NightlyReport) -> Path:
     """The page of all models' series with the latest verdicts, in the home's `reports`."""
-    settings = Settings()
-    registry = open_registry(settings.registry_uri)
+    registry = open_registry(Settings().registry_uri)
     series = {model.name: registry.recorded(model.name, request.series) for model in report.models}
-    folder = settings.root / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{request.series}.html"
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    temporary.write_text(render_trends(report, series), encoding="utf-8")
-    temporary.replace(path)
-    return path
+    return replace_page(f"{request.series}.html", render_trends(report, series))
