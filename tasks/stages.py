@@ -128,7 +128,7 @@ def _judge_reads(given: dict[str, Any]) -> dict[str, object]:
 @stage(
     name="convert",
     run_name="convert {spec.name} to {precision}",
-    code_version=3,
+    code_version=4,
     reads=_convert_reads,
     tools=RUNTIME,
 )
@@ -251,7 +251,7 @@ def _bundle_reads(given: dict[str, Any]) -> object:
 @stage(
     name="bundle",
     run_name="bundle {spec.name}",
-    code_version=2,
+    code_version=3,
     reads=_bundle_reads,
     tools=("slipway", *RUNTIME),
 )
@@ -268,7 +268,7 @@ def _selftest_reads(given: dict[str, Any]) -> object:
 @stage(
     name="self-test",
     run_name="self-test {spec.name}",
-    code_version=1,
+    code_version=2,
     reads=_selftest_reads,
     tools=RUNTIME,
 )

@@ -15,7 +15,7 @@ from slipway.exporters.tensorflow_runtime import tf
 from slipway.protocols import ExportRequest
 from slipway.samples.arrays import Array, save_npz
 from slipway.specs import SourceSpec, TensorSpec
-from tests import keras_models
+from tests.models import keras as keras_models
 
 import keras  # isort: skip - tensorflow_runtime sets which backend it reads
 
@@ -362,7 +362,9 @@ def _core() -> None:
     layer_case("", layers.GaussianNoise, FLAT, 0.3)
     for dim, shape in SHAPES.items():
         layer_case("", getattr(layers, f"SpatialDropout{dim}D"), shape, 0.3)
-    case("InputLayer", lambda: keras.Sequential([layers.InputLayer(FLAT), layers.Dense(2)]))
+    case(
+        "InputLayer", lambda: keras.Sequential([layers.InputLayer(FLAT, name="x"), layers.Dense(2)])
+    )
     case(
         "Lambda refused",
         lambda: model_of(layers.Lambda(lambda x: x * 2, output_shape=FLAT)),

@@ -13,4 +13,4 @@ def _own_writer(model: Any, _: ExportRequest, folder: Path) -> Path:  # noqa: AN
     return folder / "plain.onnx"
 
 
-FRAMEWORK = Framework(cases_of("catboost_models"), saved_by("catboost_models"), _own_writer)
+FRAMEWORK = Framework(cases_of("models.catboost"), saved_by("models.catboost"), _own_writer)

@@ -4,7 +4,7 @@ from benchmarks.coverage_cases.onnxmltools import onnxmltools_call
 from benchmarks.coverage_judge import Framework, cases_of, saved_by
 
 FRAMEWORK = Framework(
-    cases_of("lightgbm_models"),
-    saved_by("lightgbm_models"),
+    cases_of("models.lightgbm"),
+    saved_by("models.lightgbm"),
     onnxmltools_call("lightgbm", lambda model: model.num_feature()),
 )

@@ -4,7 +4,7 @@ from benchmarks.coverage_cases.onnxmltools import onnxmltools_call
 from benchmarks.coverage_judge import Framework, cases_of, saved_by
 
 FRAMEWORK = Framework(
-    cases_of("xgboost_models"),
-    saved_by("xgboost_models"),
+    cases_of("models.xgboost"),
+    saved_by("models.xgboost"),
     onnxmltools_call("xgboost", lambda model: model.num_features()),
 )

@@ -16,8 +16,9 @@ from onnx import version_converter
 from slipway.errors import ExportFailed, SpecError, UnsupportedOperator
 from slipway.exporters.canonical import canonicalize
 from slipway.exporters.cleaning import clean_model
+from slipway.exporters.tensorflow_convolving import HANDLERS as CONVOLVING
 from slipway.exporters.tensorflow_repairs import repair_leftovers
-from slipway.exporters.tensorflow_resizing import HANDLERS
+from slipway.exporters.tensorflow_resizing import HANDLERS as RESIZING
 from slipway.exporters.tensorflow_runtime import tf, tf2onnx, tf_loader
 from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest
@@ -180,7 +181,7 @@ def convert_function(
                 inputs_as_nchw=[input_tensors[name] for name in interface.nchw],
                 tensors_to_rename=names,
                 initialized_tables=tables,
-                custom_op_handlers=dict(HANDLERS),
+                custom_op_handlers={**RESIZING, **CONVOLVING},
             )
     except Exception as error:
         raise ExportFailed(f"tf2onnx does not convert the model: {first_lines(error)}") from error

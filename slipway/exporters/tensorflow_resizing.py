@@ -1,9 +1,9 @@
 """Resizing that ONNX's Resize does not do as TensorFlow does, as products with constant matrices.
 
-Both kernels are linear and separable: the answer's rows are sums of rows, its columns sums of
+All its kernels are linear and separable: the answer's rows are sums of rows, its columns sums of
 columns. TensorFlow itself tells the weights, by resizing an identity. tf2onnx 1.17 writes
-ResizeArea as a nearest one, without a word, and for some sizes ResizeBicubic as what onnxruntime
-refuses.
+ResizeArea as a nearest one, without a word, for some sizes ResizeBicubic as what onnxruntime
+refuses, and ScaleAndTranslate (the Lanczos kernels, and antialiasing) not at all.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from slipway.exporters.tensorflow_runtime import tf
 from slipway.samples.arrays import Array
 
 _SPATIAL: Final = (1, 2)
+_SCALE: Final = 2
 
 
 def resize(graph: Any, node: Any, name: str, _: Any) -> None:  # noqa: ANN401 - tf2onnx ships no types
@@ -26,7 +27,7 @@ def resize(graph: Any, node: Any, name: str, _: Any) -> None:  # noqa: ANN401 - 
     """
     sizes = graph.get_shape(node.input[0])
     known = sizes and all(sizes[axis] > 0 for axis in _SPATIAL)
-    if not known or not node.inputs[1].is_const():
+    if not known or not all(_is_constant(node, index) for index in range(1, len(node.input))):
         if node.type == "ResizeBicubic":
             Resize.version_11(graph, node)
         return
@@ -56,11 +57,11 @@ def resize(graph: Any, node: Any, name: str, _: Any) -> None:  # noqa: ANN401 - 
 
 def _weights(node: Any, axis: int, size: int) -> Array:  # noqa: ANN401
     """The matrix (answer's size, size) of one axis: what each place of the source adds to each."""
-    wanted = int(node.inputs[1].get_tensor_value(as_list=False)[axis - 1])
+    wanted = int(_constant(node, 1)[axis - 1])
     # One place in the other axis, and a channel for each place of the source.
     shape, alone = [1, 1, 1, size], [1, 1]
     shape[axis], alone[axis - 1] = size, wanted
-    attributes = {key: bool(node.get_attr_value(key)) for key in _ATTRIBUTES[node.type]}
+    attributes = _attributes(node, axis, size)
     # tf2onnx works inside a graph, where nothing has a value before a session runs it.
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         identity = np.eye(size, dtype=np.float32).reshape(shape)
@@ -69,9 +70,54 @@ def _weights(node: Any, axis: int, size: int) -> Array:  # noqa: ANN401
     return weights
 
 
+def _attributes(node: Any, axis: int, size: int) -> dict[str, Any]:  # noqa: ANN401
+    """What the operator takes beside images and size; the other axis stays as it is."""
+    found = {key: node.get_attr_value(key) for key in _ATTRIBUTES[node.type]}
+    found = {key: it.decode() if isinstance(it, bytes) else bool(it) for key, it in found.items()}
+    if node.type != "ScaleAndTranslate":
+        return found
+    scale, translation = [1.0, 1.0], [0.0, 0.0]
+    if node.inputs[_SCALE].is_const():
+        scale[axis - 1] = float(_constant(node, _SCALE)[axis - 1])
+    else:
+        scale[axis - 1] = float(np.float32(_constant(node, 1)[axis - 1]) / np.float32(size))
+    translation[axis - 1] = float(_constant(node, 3)[axis - 1])
+    return {**found, "scale": scale, "translation": translation}
+
+
+def _is_constant(node: Any, index: int) -> bool:  # noqa: ANN401
+    """Whether an input is known: by value, or as the scale that tf.image.resize computes.
+
+    It divides the size by the image's own, which TensorFlow folds no more where the batch is open.
+    """
+    made = node.inputs[index]
+    if made.is_const():
+        return True
+    asked = node.type == "ScaleAndTranslate" and index == _SCALE and made.type == "Div"
+    return asked and [it.type for it in _beginnings(made, node.input[0])] == ["Const", "Shape"]
+
+
+def _beginnings(node: Any, images: str) -> list[Any]:  # noqa: ANN401
+    """What the two sides of a division come from, through casts and slices."""
+    found = []
+    for side in node.inputs:
+        while side.type in {"Cast", "StridedSlice", "Slice"}:
+            side = side.inputs[0]  # noqa: PLW2901 - one step up
+        if side.type == "Shape" and side.input[0] != images:
+            return []
+        found.append(side)
+    return found
+
+
+def _constant(node: Any, index: int) -> Array:  # noqa: ANN401
+    value: Array = node.inputs[index].get_tensor_value(as_list=False)
+    return value
+
+
 _ATTRIBUTES: Final = {
     "ResizeArea": ("align_corners",),
     "ResizeBicubic": ("align_corners", "half_pixel_centers"),
+    "ScaleAndTranslate": ("kernel_type", "antialias"),
 }
 HANDLERS: Final[dict[str, tuple[Callable[..., None], list[str]]]] = {
     name: (resize, []) for name in _ATTRIBUTES

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from slipway.artifacts import (
     Digest,
@@ -18,18 +17,22 @@ from slipway.artifacts import (
     walk_files,
 )
 from slipway.errors import RequestError, SourceNotFound, os_failure
-from slipway.packaging.manifest import MANIFEST_NAME, Manifest, ManifestVariant
-from slipway.packaging.mlmodel import RESERVED_NAMES, ServedModel, mlmodel_files
+from slipway.packaging.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, ManifestVariant
+from slipway.packaging.mlmodel import (
+    RESERVED_NAMES,
+    ServedModel,
+    SessionOptions,
+    mlmodel_files,
+)
 from slipway.packaging.provenance import PROVENANCE_NAME, make_statement
 from slipway.packaging.sbom import SBOM_NAME, describe_environment
 from slipway.packaging.verify import MLFLOW_MARK, verify_bundle
 from slipway.providers import PROVIDERS
+from slipway.providers.recommended import recommended_entries
 from slipway.reports import Provenance, TensorInfo
 from slipway.samples.arrays import Arrays
 from slipway.samples.golden import GoldenSet
 from slipway.specs import PRECISIONS, Precision
-
-MODEL_NAME: Final = "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class BundleContent:
     serving: dict[str, bytes] = field(default_factory=dict)
     """Recommended session settings by provider, as JSON."""
     session_options: dict[str, str | int] = field(default_factory=dict)
-    """MLflow's options for the sessions of the default variant."""
+    """What a sweep chose for the sessions of the default variant, in MLflow's words."""
     half_io: frozenset[Precision] = frozenset()
     """Variants whose float32 inputs and outputs have become float16."""
 
@@ -156,7 +159,7 @@ def _write(root: Path, content: BundleContent) -> Manifest:
     for name, data in content.evidence.items():
         _put(root / "evidence" / name, data)
     for provider, settings in content.serving.items():
-        _put(root / "serving" / f"{provider}.json", settings)
+        _put(root / _serving(provider), settings)
     variants = _write_variants(root, content)
     _write_default(root, content, variants)
     _put(root / SBOM_NAME, describe_environment(content.name, tools=content.provenance.tools))
@@ -167,6 +170,7 @@ def _write(root: Path, content: BundleContent) -> Manifest:
         files=describe_tree(root).files,
         variants=tuple(variant for variant, _ in variants.values()),
         selected=content.selected,
+        serving={provider: _serving(provider) for provider in sorted(content.serving)},
     )
     for _, path in walk_files(root):
         _sync(path)
@@ -174,6 +178,10 @@ def _write(root: Path, content: BundleContent) -> Manifest:
     for path in (root / MANIFEST_NAME, *(p for p in root.rglob("*") if p.is_dir()), root):
         _sync(path)
     return manifest
+
+
+def _serving(provider: str) -> str:
+    return f"serving/{provider}.json"
 
 
 _Variants = dict[Precision, tuple[ManifestVariant, Digest]]
@@ -200,6 +208,7 @@ def _write_variants(root: Path, content: BundleContent) -> _Variants:
                 precision=precision,
                 model=f"variants/{precision}/{MODEL_NAME}",
                 size_bytes=tree.size_bytes,
+                session_config=recommended_entries(folder / MODEL_NAME),
             ),
             identity,
         )
@@ -213,6 +222,7 @@ def _write_variants(root: Path, content: BundleContent) -> _Variants:
             providers=_providers(
                 p for p, chosen in content.selected.items() if chosen == precision
             ),
+            session_options=_session_options(content, written[precision][0]),
         )
         for name, data in mlmodel_files(served).items():
             _put(folder / name, data)
@@ -221,8 +231,7 @@ def _write_variants(root: Path, content: BundleContent) -> _Variants:
 
 def _write_default(root: Path, content: BundleContent, variants: _Variants) -> None:
     """The root's MLmodel, which serves the default variant in place, without a copy."""
-    default = content.selected.get("cpu", "fp32")
-    variant, _ = variants.get(default) or next(iter(variants.values()))
+    variant, _ = variants.get(_default(content)) or next(iter(variants.values()))
     inputs, outputs = content.signature(variant.precision)
     served = ServedModel(
         data=variant.model,
@@ -231,10 +240,21 @@ def _write_default(root: Path, content: BundleContent, variants: _Variants) -> N
         inputs=inputs,
         outputs=outputs,
         providers=_providers([]),
-        session_options=content.session_options,
+        session_options=_session_options(content, variant),
     )
     for name, data in mlmodel_files(served, example=_first_row(content, inputs)).items():
         _put(root / name, data)
+
+
+def _session_options(content: BundleContent, variant: ManifestVariant) -> SessionOptions:
+    """For mlflow.onnx: what the variant asks for, and a sweep's choice for the default one."""
+    swept = content.session_options if variant.precision == _default(content) else {}
+    entries = variant.session_config
+    return {**swept, **({"extra_session_config": entries} if entries else {})}
+
+
+def _default(content: BundleContent) -> Precision:
+    return content.selected.get("cpu", "fp32")
 
 
 def _providers(names: Iterable[str]) -> tuple[str, ...]:

@@ -18,6 +18,12 @@ from slipway.errors import IntegrityError
 from slipway.specs import Precision
 
 MANIFEST_NAME: Final = "manifest.json"
+MODEL_NAME: Final = "model.onnx"
+
+
+def _is_empty(mapping: dict[str, str]) -> bool:
+    """Bundles sealed before there was such a field have no place for it, and keep their digest."""
+    return not mapping
 
 
 class ManifestVariant(Value):
@@ -26,6 +32,11 @@ class ManifestVariant(Value):
     precision: Precision
     model: RelativePath
     size_bytes: int = Field(ge=0)
+    session_config: dict[str, str] = Field(
+        default_factory=dict,
+        exclude_if=_is_empty,
+        description="Entries that onnxruntime's sessions of it should be given.",
+    )
 
 
 class Manifest(Value):
@@ -40,6 +51,11 @@ class Manifest(Value):
     files: tuple[FileEntry, ...]
     variants: tuple[ManifestVariant, ...]
     selected: dict[str, Precision] = Field(description="The best variant per provider.")
+    serving: dict[str, RelativePath] = Field(
+        default_factory=dict,
+        exclude_if=_is_empty,
+        description="The file of recommended session settings per provider, from a sweep.",
+    )
 
     @property
     def digest(self) -> Digest:
@@ -54,6 +70,12 @@ class Manifest(Value):
         """
         content = self.model_dump(mode="json")
         return canonical_json({**content, "checksum": digest_bytes(canonical_json(content))})
+
+    def tree(self) -> Tree:
+        """All files of the bundle, this manifest included: what a store holds it as."""
+        data = self.to_json()
+        own = FileEntry(path=MANIFEST_NAME, digest=digest_bytes(data), size_bytes=len(data))
+        return Tree(files=tuple(sorted((*self.files, own), key=lambda file: file.path)))
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
@@ -71,7 +93,8 @@ class Manifest(Value):
         if manifest.to_json() != data:
             raise IntegrityError("the manifest's bytes were changed after it was written")
         Tree.from_json(Tree(files=manifest.files).to_json())  # refuses a path named twice
-        unlisted = {v.model for v in manifest.variants} - {file.path for file in manifest.files}
+        served = {*(v.model for v in manifest.variants), *manifest.serving.values()}
+        unlisted = served - {file.path for file in manifest.files}
         if unlisted:
             raise IntegrityError(f"the manifest serves {min(unlisted)} but does not list it")
         return manifest
@@ -101,7 +124,4 @@ def bundle_tree(bundle: Path) -> Tree:
     What lies beside them, such as the `registered_model_meta` that MLflow writes into whatever it
     loads, does not become part of the stored bundle.
     """
-    manifest = read_manifest(bundle)
-    data = manifest.to_json()
-    own = FileEntry(path=MANIFEST_NAME, digest=digest_bytes(data), size_bytes=len(data))
-    return Tree(files=tuple(sorted((*manifest.files, own), key=lambda file: file.path)))
+    return read_manifest(bundle).tree()

@@ -36,6 +36,8 @@ _REQUIREMENTS: Final = "requirements.txt"
 _EXAMPLE: Final = "input_example.json"
 _SERVING_EXAMPLE: Final = "serving_input_example.json"
 
+SessionOptions = Mapping[str, str | int | dict[str, str]]
+
 RESERVED_NAMES: Final = frozenset(
     {MLMODEL_NAME, _CONDA, _PYTHON_ENV, _REQUIREMENTS, _EXAMPLE, _SERVING_EXAMPLE}
 )
@@ -56,7 +58,7 @@ class ServedModel:
     inputs: Sequence[TensorInfo]
     outputs: Sequence[TensorInfo]
     providers: Sequence[str]
-    session_options: Mapping[str, str | int] = field(default_factory=dict)
+    session_options: SessionOptions = field(default_factory=dict)
 
 
 def mlmodel_files(served: ServedModel, *, example: "Arrays | None" = None) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ It stops at the first candidate that is within the budget. Candidates are judged
 validation, and the one that is kept has been judged as the model that it really is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from slipway.precisions.graphs import DATA_SUFFIX
 from slipway.precisions.marking import Scheme
 from slipway.precisions.mixed import find_float_nodes, rank_by_noise
 from slipway.precisions.qdq import quantize_file
+from slipway.precisions.saturation import needed_entries
 from slipway.precisions.switchable import SwitchableModel
 from slipway.protocols import ValidateRequest
 from slipway.providers.sessions import Session
@@ -81,6 +82,8 @@ class Candidates:
     judge: Judge
     samples: Samples
     work: Path
+    guard: Mapping[str, str]
+    """Session entries against saturation, for the models in which it can happen."""
     attempts: list[Attempt] = field(default_factory=list)
     model: Path | None = None
     """The last one made."""
@@ -119,7 +122,9 @@ class Candidates:
 
     def _try(self, scheme: Scheme, label: str) -> bool:
         folder = self.work / f"candidate-{len(self.attempts)}"
-        self.model = finish(quantize_file(self.prepared, self.ranges, scheme), folder)
+        quantized = quantize_file(self.prepared, self.ranges, scheme)
+        entries = needed_entries(quantized, self.guard)
+        self.model = finish(quantized, folder, metadata=entries)
         attempt = self.judge.attempt(label, self.model, scheme.float_nodes)
         self.attempts.append(attempt)
         return attempt.passed

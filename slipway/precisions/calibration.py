@@ -160,6 +160,7 @@ def collect(
         for name in plan.tensors:
             array = values[name]
             state.statistic(name, array.size // size).add(array, size)
+        del values, array  # before the next batch's are made
         state.count(data, span)
         samples.release()
         if progress:

@@ -13,7 +13,8 @@ from slipway.samples.arrays import Array
 Counts = npt.NDArray[np.int64]
 
 BINS: Final = 2048
-_PENDING: Final = 1 << 17
+# Waiting cells of many small tensors would add up to megabytes, as more and more samples come.
+_PENDING: Final = 1 << 15
 
 
 class Bits(Tails):
@@ -72,7 +73,11 @@ class Bits(Tails):
 
     def _settle(self) -> None:
         if self._waiting:
-            self._counts += np.bincount(np.concatenate(self._waiting), minlength=self.CELLS)
+            cells = np.concatenate(self._waiting)
+            first = cells.min()
+            found = np.bincount(cells - first)
+            # Cells that no value reaches are not touched, so that no memory is behind them.
+            self._counts[first : first + found.size] += found
             self._waiting, self._size = [], 0
 
 

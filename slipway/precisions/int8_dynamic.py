@@ -13,7 +13,9 @@ from slipway.precisions import graphs
 from slipway.precisions.audit import audit_weights
 from slipway.precisions.finishing import Settings, conclude, finish, refuse, skip, workplace
 from slipway.precisions.preprocess import preprocess
+from slipway.precisions.saturation import needed_entries, saturation_advice
 from slipway.protocols import ConvertRequest, ConvertResult
+from slipway.providers.recommended import X64_PRECISION, recommended_entries
 from slipway.reports import ScaleAudit
 from slipway.specs import Int8DynamicSpec
 
@@ -50,7 +52,9 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
         result = graphs.load_model(quantized)
     if "MatMulInteger" not in graphs.operators(result):
         return skip("no MatMul or Gemm has a constant float32 weight to make INT8")
-    return conclude(finish(result, scratch), settings=settings)
+    path = finish(result, scratch, metadata=needed_entries(result, {X64_PRECISION: "1"}))
+    told, advice = saturation_advice(result, recommended_entries(path))
+    return conclude(path, settings={**settings, **told}, findings=advice)
 
 
 def inapplicable(model: onnx.ModelProto) -> str | None:

@@ -26,12 +26,13 @@ from slipway.precisions.finishing import (
 from slipway.precisions.gating import audit_data, choose_samples
 from slipway.precisions.marking import WEIGHTED, activations_to_measure
 from slipway.precisions.masks import clamp_masks
-from slipway.precisions.policy import Policy, choose_policy
+from slipway.precisions.policy import choose_policy
 from slipway.precisions.preprocess import preprocess
 from slipway.precisions.qdq import quantize_file
 from slipway.precisions.relay import STATE, tell_progress
-from slipway.precisions.saturation import RISKY, saturating_share, saturation_finding
+from slipway.precisions.saturation import needed_entries, saturation_advice
 from slipway.protocols import ConvertRequest, ConvertResult
+from slipway.providers.recommended import recommended_entries
 from slipway.reports import Attempt, Finding, ScaleAudit
 from slipway.samples.arrays import Samples, map_samples
 from slipway.specs import Int8StaticSpec
@@ -112,10 +113,11 @@ def _convert(
     if errors := audit_ranges(ranges):
         return _refuse((*errors, *warnings), len(ranges), settings)
     if request.judge is None:
-        path = finish(quantize_file(prepared, ranges, scheme), scratch)
-        return _conclude(path, policy, settings, warnings)
+        quantized = quantize_file(prepared, ranges, scheme)
+        entries = needed_entries(quantized, policy.session)
+        return _conclude(finish(quantized, scratch, metadata=entries), settings, warnings)
     judge = Judge.load(request.judge)
-    candidates = Candidates(prepared, ranges, judge, samples, work)
+    candidates = Candidates(prepared, ranges, judge, samples, work, guard=policy.session)
     found = candidates.meet_budget(scheme)
     attempts = tuple(candidates.attempts)
     if found is None or candidates.model is None:
@@ -131,7 +133,7 @@ def _convert(
     settings = {**settings, "per_channel": found.per_channel}
     if found.float_nodes:
         settings["float_nodes"] = ", ".join(sorted(found.float_nodes))
-    result = _conclude(path, policy, settings, warnings)
+    result = _conclude(path, settings, warnings)
     return result.model_copy(update={"attempts": attempts})
 
 
@@ -145,25 +147,9 @@ def over_budget(attempts: tuple[Attempt, ...]) -> str:
     )
 
 
-def _conclude(
-    path: Path, policy: Policy, settings: Settings, findings: tuple[Finding, ...]
-) -> ConvertResult:
-    settings, advice = _advise(graphs.load_model(path), policy, settings)
-    return conclude(path, settings=settings, findings=(*findings, *advice))
-
-
-def _advise(
-    quantized: onnx.ModelProto, policy: Policy, settings: Settings
-) -> tuple[Settings, tuple[Finding, ...]]:
-    """What sessions should be told, where the weights show that it matters."""
-    share = saturating_share(quantized)
-    settings = {**settings, "saturating_weight_pairs": round(share, 5)}
-    if not share or not policy.session:
-        return settings, ()
-    entries = [f"{key}={value}" for key, value in policy.session.items()]
-    settings = {**settings, "session_config": ", ".join(entries)}
-    risky = share >= RISKY
-    return settings, (saturation_finding(share, entry=entries[0]),) if risky else ()
+def _conclude(path: Path, settings: Settings, findings: tuple[Finding, ...]) -> ConvertResult:
+    told, advice = saturation_advice(graphs.load_model(path), recommended_entries(path))
+    return conclude(path, settings={**settings, **told}, findings=(*findings, *advice))
 
 
 def _refuse(findings: tuple[Finding, ...], looked_at: int, settings: Settings) -> ConvertResult:

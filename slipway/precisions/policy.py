@@ -12,6 +12,7 @@ import onnx
 from slipway.errors import SpecError
 from slipway.precisions import graphs
 from slipway.precisions.marking import SUPPORTED, WEIGHTED, ActivationType, Scheme
+from slipway.providers.recommended import X64_PRECISION
 from slipway.specs import Int8StaticSpec, Target
 
 # What a CNN or an MLP has between its weighted operators: cheap or free in INT8, and quantizing
@@ -24,9 +25,6 @@ NORMALIZATIONS: Final = frozenset(
     {"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization", "Attention",
      "MultiHeadAttention", "SkipLayerNormalization"}
 )  # fmt: skip
-
-# Of onnxruntime 1.31: 8-bit products in kernels that do not saturate where VNNI is missing.
-X64_PRECISION: Final = "session.x64quantprecision"
 
 _TYPES: Final[Mapping[Target, tuple[ActivationType, str]]] = {
     "x64": (

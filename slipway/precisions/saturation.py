@@ -1,6 +1,6 @@
 """Whether 8-bit products saturate on x64 processors without VNNI, told from the weights alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -35,14 +35,31 @@ def saturating_share(model: onnx.ModelProto) -> float:
     return risky / pairs if pairs else 0.0
 
 
-def saturation_finding(share: float, *, entry: str) -> Finding:
-    """The warning for a model of which a share of the pairs saturates."""
-    return Finding(
+def needed_entries(model: onnx.ModelProto, guard: Mapping[str, str]) -> Mapping[str, str]:
+    """The session entries that keep a quantized model from saturating; none where nothing can."""
+    return guard if guard and saturating_share(model) else {}
+
+
+def saturation_advice(
+    model: onnx.ModelProto, entries: Mapping[str, str]
+) -> tuple[Mapping[str, str | float], tuple[Finding, ...]]:
+    """What a report says of it: settings, and a warning where it is likely to cost accuracy.
+
+    `entries` are those that the model carries against it.
+    """
+    share = saturating_share(model)
+    told = ", ".join(f"{key}={value}" for key, value in entries.items())
+    settings: dict[str, str | float] = {"saturating_weight_pairs": round(share, 5)}
+    if not told:
+        return settings, ()
+    found = Finding(
         level="warning",
         code="int8-may-saturate",
         message=f"{share:.2%} of neighbouring weight pairs can saturate on x64 processors without "
-        f"VNNI; give sessions {entry}, which changes nothing where there is VNNI",
+        f"VNNI; give sessions {told}, which changes nothing where there is VNNI. The model "
+        "carries it as metadata, for sessions that slipway opens",
     )
+    return {**settings, "session_config": told}, (found,) if share >= RISKY else ()
 
 
 def _reduced_rows(model: onnx.ModelProto) -> Iterator[Array]:
@@ -54,9 +71,9 @@ def _reduced_rows(model: onnx.ModelProto) -> Iterator[Array]:
         if node.op_type == "DequantizeLinear"
     }
     for node in graphs.walk_nodes(model):
-        if node.op_type not in {"Conv", "MatMul", "Gemm"}:
+        if node.op_type not in {"Conv", "MatMul", "Gemm", "MatMulInteger"}:
             continue
-        tensor = constants.get(made.get(node.input[1], ""))
+        tensor = constants.get(made.get(node.input[1], node.input[1]))
         if tensor is None:
             continue
         weight: Array = numpy_helper.to_array(tensor)

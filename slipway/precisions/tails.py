@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from slipway.precisions.statistics import CHUNK, Extremes, Floats, chunks
+from slipway.precisions.statistics import Extremes, Floats, chunks
 from slipway.samples.arrays import Array
 
 Keys = npt.NDArray[np.uint32]
@@ -90,7 +90,7 @@ class _Largest:
         better = keys[keys > self._floor] if self._floor else keys
         self._found.append(better)
         self._size += better.size
-        if self._size > 4 * self._keep + CHUNK:
+        if self._size > 4 * self._keep:
             self._settle()
 
     def settled(self) -> Keys:

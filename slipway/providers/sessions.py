@@ -9,6 +9,7 @@ from typing import Any, Final
 from slipway.errors import CheckFailed, ChildOutOfMemory, EnvironmentMissing, RequestError
 from slipway.providers import PROVIDERS, allotted_cores
 from slipway.providers.provider import Provider
+from slipway.providers.recommended import recommended_entries
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array
 from slipway.specs import DType, ExecutionMode, Optimization
@@ -41,7 +42,8 @@ class Session:
     """One loaded model. `inputs` is what it takes; `run` gives all outputs by name.
 
     Spinning is off: a session that waits burns no core that a neighbour is measured on. A provider
-    that does not load is an error here, never a silent run on the CPU.
+    that does not load is an error here, never a silent run on the CPU. `entries` are what it was
+    told: those given, over those that the model's file recommends.
 
     Raises:
         CheckFailed: when onnxruntime refuses the model, with its reason.
@@ -77,7 +79,8 @@ class Session:
         )
         options.log_severity_level = 3
         quiet = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
-        for key, value in {**quiet, **(entries or {})}.items():
+        self.entries = {**quiet, **recommended_entries(model), **(entries or {})}
+        for key, value in self.entries.items():
             options.add_session_config_entry(key, value)
         if profile is not None:
             options.enable_profiling = True

@@ -1,7 +1,9 @@
 """Functions that run in an isolated child and need more than one part of the core."""
 
+import json
 import math
 from pathlib import Path
+from typing import TypedDict
 
 from pydantic import ValidationError
 
@@ -10,6 +12,7 @@ from slipway.benchmarking.inputs import settle_dimensions
 from slipway.benchmarking.processes import in_process
 from slipway.errors import CheckFailed, IntegrityError, RequestError
 from slipway.exporters.recording import golden_cases, record_golden
+from slipway.packaging.manifest import read_manifest
 from slipway.packaging.selftest import selftest_bundle
 from slipway.precisions.gating import choose_samples
 from slipway.protocols import (
@@ -21,6 +24,7 @@ from slipway.protocols import (
     RecordResult,
     SelftestRequest,
 )
+from slipway.providers import allotted_cores
 from slipway.providers.sessions import Session
 from slipway.providers.signature import read_graph
 from slipway.reports import (
@@ -30,11 +34,12 @@ from slipway.reports import (
     ExplainedParity,
     ParityReport,
     SelftestReport,
+    SessionSettings,
 )
 from slipway.samples.arrays import load_samples
 from slipway.samples.fitting import fit_inputs
 from slipway.samples.golden import GoldenCase, GoldenSet
-from slipway.specs import QUANTIZED, Precision, Tolerance
+from slipway.specs import QUANTIZED, ExecutionMode, Optimization, Precision, Tolerance
 from slipway.validation.checking import check_and_open, check_model
 from slipway.validation.checking import first_error as first_error_of
 from slipway.validation.explain import find_causes
@@ -97,10 +102,18 @@ def selftest(request: SelftestRequest, scratch: Path) -> SelftestReport:  # noqa
     def replay(precision: Precision, model: Path, golden: Path) -> tuple[bool, float | None, str]:
         if not recorded:
             recorded.update(_recorded(request.bundle))
-        report = _replayed(precision, _open(model), GoldenSet.load(golden), recorded.get(precision))
-        worst = report.worst
-        reason = "" if report.passed else f"output {worst.output}: {worst.reason}"
-        return report.passed, worst.max_abs_error, reason
+        cases = GoldenSet.load(golden)
+        sessions = {"": _open(model)}
+        if swept := _swept(request.bundle, precision):
+            sessions["with the recommended settings, "] = Session(model, **swept)
+        worst_errors: list[float | None] = []
+        for how, session in sessions.items():
+            report = _replayed(precision, session, cases, recorded.get(precision))
+            worst = report.worst
+            worst_errors.append(worst.max_abs_error)
+            if not report.passed:
+                return False, worst.max_abs_error, f"{how}output {worst.output}: {worst.reason}"
+        return True, worst_errors[0], ""
 
     return selftest_bundle(request.bundle, replay)
 
@@ -139,6 +152,36 @@ def _open(model: Path) -> Session:
     if session is None:
         raise CheckFailed(f"{model.name} fails its check: {first_error_of(report)}")
     return session
+
+
+class _Swept(TypedDict):
+    intra_op_threads: int
+    execution_mode: ExecutionMode
+    optimization: Optimization
+
+
+def _swept(bundle: Path, precision: Precision) -> _Swept | None:
+    """How a sweep found that this variant is served best on CPUs; None of others."""
+    manifest = read_manifest(bundle)
+    if "cpu" not in manifest.serving:
+        return None
+    try:
+        chosen = json.loads((bundle / manifest.serving["cpu"]).read_bytes())
+        settings = SessionSettings(
+            intra_op_threads=min(chosen["intra_op_num_threads"], allotted_cores()),
+            execution_mode=chosen["execution_mode"],
+            graph_optimization=chosen["graph_optimization_level"],
+        )
+        swept: str = chosen["variant"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{manifest.serving['cpu']} cannot be read: {error}") from error
+    if swept != next(v.model for v in manifest.variants if v.precision == precision):
+        return None
+    return _Swept(
+        intra_op_threads=settings.intra_op_threads,
+        execution_mode=settings.execution_mode,
+        optimization=settings.graph_optimization,
+    )
 
 
 def _recorded(bundle: Path) -> dict[Precision, ParityReport]:

@@ -1,8 +1,8 @@
 """What a store holds and nothing refers to: found, and deleted when asked.
 
 Kept is what a registered version's bundle, or a cached result of this machine, refers to, with all
-files of its trees, and whatever is younger than the age given: a release that runs has objects
-that no result names yet, and touches those that it finds.
+files of its trees and all that the bundle was made from, and whatever is younger than the age
+given: a release that runs has objects that no result names yet, and touches those that it finds.
 """
 
 import re
@@ -11,16 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from slipway.artifacts import Tree
+from slipway.artifacts import Tree, digest_bytes
 from slipway.errors import IntegrityError, RequestError, SourceNotFound
+from slipway.packaging.manifest import Manifest
 from slipway.protocols import Registry, Store, StoredObject
 from slipway.registries import open_registry
 from slipway.reports import CollectionReport
 from slipway.settings import Settings
+from slipway.stages.releasing import MATERIALS_NAME
 from slipway.stores import open_store
 
 _DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}")
 _MANIFEST_LIMIT_BYTES: Final = 64 << 20
+_MATERIALS: Final = f"evidence/{MATERIALS_NAME}"
 DAY_S: Final = 86_400.0
 
 
@@ -93,21 +96,46 @@ def _named_in(path: Path) -> Iterator[str]:
 
 
 def _with_files(store: Store, objects: dict[str, StoredObject], roots: Iterator[str]) -> set[str]:
-    """The roots, and for those that are the manifest of a tree, its files."""
+    """The roots, and for those that are the manifest of a tree or a bundle, what it names."""
     live: set[str] = set()
-    for digest in roots:
+    waiting = list(roots)
+    while waiting:
+        digest = waiting.pop()
         if digest in live:
             continue
         live.add(digest)
         if digest in objects and objects[digest].size_bytes <= _MANIFEST_LIMIT_BYTES:
-            live.update(_files(store, digest))
+            files, further = _named_by(store, digest)
+            live.update(files)
+            waiting.extend(further)
     return live
 
 
-def _files(store: Store, digest: str) -> Iterator[str]:
+def _named_by(store: Store, digest: str) -> tuple[set[str], set[str]]:
+    """The files of a tree or a bundle, and what a bundle was made from, which may be trees."""
     try:
-        tree = Tree.from_json(store.read_bytes(digest))
-    except (IntegrityError, SourceNotFound):  # no manifest, or gone meanwhile
-        return
-    for file in tree.files:
-        yield file.digest
+        content = store.read_bytes(digest)
+    except (IntegrityError, SourceNotFound):  # damaged, or gone meanwhile
+        return set(), set()
+    try:
+        tree = Manifest.from_json(content).tree()
+    except IntegrityError:
+        try:
+            return _digests(Tree.from_json(content)), set()
+        except IntegrityError:  # no manifest at all
+            return set(), set()
+    materials = [file.digest for file in tree.files if file.path == _MATERIALS]
+    return {digest_bytes(tree.to_json()), *_digests(tree)}, {
+        found.decode() for digest in materials for found in _DIGEST.findall(_content(store, digest))
+    }
+
+
+def _digests(tree: Tree) -> set[str]:
+    return {file.digest for file in tree.files}
+
+
+def _content(store: Store, digest: str) -> bytes:
+    try:
+        return store.read_bytes(digest)
+    except (IntegrityError, SourceNotFound):
+        return b""

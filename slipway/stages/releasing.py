@@ -2,20 +2,23 @@
 
 import platform
 import secrets
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from slipway.artifacts import (
     BUNDLE_MEDIA_TYPE,
+    Value,
     canonical_json,
     digest_bytes,
 )
 from slipway.errors import CheckFailed, IntegrityError, RequestError, Transient
-from slipway.packaging.manifest import bundle_tree
+from slipway.packaging.manifest import MODEL_NAME, bundle_tree
 from slipway.packaging.verify import verify_bundle
 from slipway.protocols import SelftestRequest
 from slipway.providers import PROVIDERS
+from slipway.providers.recommended import recommended_entries
 from slipway.reports import (
     BenchmarkSuite,
     BundleReport,
@@ -26,7 +29,7 @@ from slipway.reports import (
     SweepReport,
 )
 from slipway.settings import Settings
-from slipway.specs import PATH_FIELDS, ReleaseSpec, file_name
+from slipway.specs import PATH_FIELDS, Precision, ReleaseSpec, file_name
 from slipway.stages.making import Materials
 from slipway.stages.workspace import Workspace
 from slipway.stores import open_store
@@ -34,6 +37,8 @@ from slipway.stores.trees import fetch, put_tree
 
 REPORT_NAME = "report.html"
 EVIDENCE_NAME = "evidence.json"
+SPEC_NAME = "spec.json"
+MATERIALS_NAME = "materials.json"
 # onnxruntime's numbers of them, which mlflow.onnx writes.
 GRAPH_LEVELS = {"none": 0, "basic": 1, "extended": 2, "all": 99}
 
@@ -68,6 +73,16 @@ def describe_provenance(spec: ReleaseSpec, materials: Materials, evidence: Evide
 
 def portable_evidence(evidence: Evidence) -> Evidence:
     """Evidence whose references carry digests and no places of this machine."""
+    return Evidence.model_validate(_without_places(evidence))
+
+
+def portable_materials(materials: Materials) -> Materials:
+    """The same of what a release was made from, so that it can be made again from the store."""
+    return Materials.model_validate(_without_places(materials.model_copy(update={"origin": None})))
+
+
+def _without_places(found: Value) -> Any:  # noqa: ANN401 - any JSON
+    """A value as JSON, in which every reference's place is its digest."""
 
     def strip(value: Any) -> Any:  # noqa: ANN401 - any JSON
         if isinstance(value, dict):
@@ -77,7 +92,7 @@ def portable_evidence(evidence: Evidence) -> Evidence:
             }
         return [strip(item) for item in value] if isinstance(value, list) else value
 
-    return Evidence.model_validate(strip(evidence.model_dump(mode="json")))
+    return strip(found.model_dump(mode="json"))
 
 
 def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> SealedBundle:
@@ -108,7 +123,10 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                 evidence={
                     REPORT_NAME: render_report(evidence, provenance=provenance).encode(),
                     EVIDENCE_NAME: canonical_json(evidence.model_dump(mode="json")),
-                    "spec.json": canonical_json(spec_identity(spec)),
+                    SPEC_NAME: canonical_json(spec_identity(spec)),
+                    MATERIALS_NAME: canonical_json(
+                        portable_materials(materials).model_dump(mode="json")
+                    ),
                 },
                 assets={
                     name: work.fetch(ref, f"asset-{index}")
@@ -116,7 +134,11 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                 },
                 selected=evidence.selected,
                 serving={
-                    suite.provider: canonical_json(recommended_settings(suite, suite.sweep))
+                    suite.provider: canonical_json(
+                        recommended_settings(
+                            suite, suite.sweep, entries=_entries(variants, suite.sweep)
+                        )
+                    )
                     for suite in evidence.suites
                     if suite.sweep is not None
                 },
@@ -128,8 +150,19 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
         return SealedBundle(digest=manifest.digest, ref=ref)
 
 
-def recommended_settings(suite: BenchmarkSuite, sweep: SweepReport) -> dict[str, object]:
-    """What a server opens its session with, as onnxruntime calls it."""
+def _entries(variants: Mapping[Precision, Path], sweep: SweepReport) -> dict[str, str]:
+    """What the swept variant asks of its sessions."""
+    folder = next((path for name, path in variants.items() if name == sweep.precision), None)
+    return recommended_entries(folder / MODEL_NAME) if folder else {}
+
+
+def recommended_settings(
+    suite: BenchmarkSuite, sweep: SweepReport, *, entries: Mapping[str, str]
+) -> dict[str, object]:
+    """What a server opens its session with, as onnxruntime calls it.
+
+    `entries` are those that the variant asks for itself.
+    """
     return {
         "variant": f"variants/{sweep.precision}/model.onnx",
         "provider": PROVIDERS[suite.provider].ort_name,
@@ -137,7 +170,7 @@ def recommended_settings(suite: BenchmarkSuite, sweep: SweepReport) -> dict[str,
         "intra_op_num_threads": sweep.settings.intra_op_threads,
         "execution_mode": sweep.settings.execution_mode,
         "graph_optimization_level": sweep.settings.graph_optimization,
-        "session_config_entries": {"session.intra_op.allow_spinning": "0"},
+        "session_config_entries": {"session.intra_op.allow_spinning": "0", **entries},
         "batch_size": sweep.largest_within_slo or sweep.best_batch_size,
         "measured_on": suite.conditions.model_dump(mode="json", include={"host", "cpu", "cores"}),
     }
@@ -146,7 +179,8 @@ def recommended_settings(suite: BenchmarkSuite, sweep: SweepReport) -> dict[str,
 def _mlflow_options(evidence: Evidence) -> dict[str, str | int]:
     """The same for mlflow.onnx, whose default model is the one for the CPU."""
     for suite in evidence.suites:
-        if suite.provider == "cpu" and suite.sweep is not None:
+        swept = suite.sweep.precision if suite.sweep else None
+        if suite.provider == "cpu" and suite.sweep and swept == evidence.selected.get("cpu"):
             settings = suite.sweep.settings
             return {
                 "intra_op_num_threads": settings.intra_op_threads,

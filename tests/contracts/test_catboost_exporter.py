@@ -9,8 +9,8 @@ pytest.importorskip("catboost", reason="the extra catboost is not installed")
 
 from slipway.protocols import ExportRequest
 from slipway.specs import Framework
-from tests import catboost_models
 from tests.contracts.exporter_contract import ExporterContract
+from tests.models import catboost as catboost_models
 
 
 class CatBoostContract(ExporterContract):

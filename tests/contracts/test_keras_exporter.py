@@ -15,7 +15,7 @@ pytest.importorskip(
     exc_type=ImportError,
 )
 
-from tests import keras_models  # it needs TensorFlow
+from tests.models import keras as keras_models  # it needs TensorFlow
 
 
 class KerasContract(ExporterContract):

@@ -9,8 +9,8 @@ pytest.importorskip("lightgbm", reason="the extra lightgbm is not installed")
 
 from slipway.protocols import ExportRequest
 from slipway.specs import Framework
-from tests import lightgbm_models
 from tests.contracts.exporter_contract import ExporterContract
+from tests.models import lightgbm as lightgbm_models
 
 
 class LightGBMContract(ExporterContract):

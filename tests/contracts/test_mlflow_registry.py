@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -27,6 +28,7 @@ from slipway.errors import (
 from slipway.packaging.bundle import build_bundle
 from slipway.packaging.verify import verify_bundle
 from slipway.protocols import Measurement, Registration
+from slipway.providers.recommended import X64_PRECISION
 from slipway.registries import open_registry
 from slipway.registries.mlflow import MlflowRegistry
 from slipway.registries.sqlite import peek
@@ -290,6 +292,21 @@ def test_the_alias_serves_what_onnxruntime_answers(
     answer = served.predict(rows)["score"]
     np.testing.assert_array_equal(answer, session.run(None, rows)[0])
     np.testing.assert_allclose(answer, table_scores(rows), rtol=1e-6)
+
+
+def test_what_a_variant_asks_of_its_sessions_is_what_mlflow_gives_them(tmp_path: Path) -> None:
+    import mlflow.pyfunc
+
+    content = make_content(tmp_path / "content")
+    model = onnx.load(content.variants["fp32"])
+    onnx.helper.set_model_props(model, {X64_PRECISION: "1"})
+    onnx.save(model, tmp_path / "asking.onnx")
+    asking = {**content.variants, "int8-static": tmp_path / "asking.onnx"}
+    build_bundle(tmp_path / "bundle", content=replace(content, variants=asking))
+    for folder in ("", "variants/int8-static"):
+        served = mlflow.pyfunc.load_model(str(tmp_path / "bundle" / folder))
+        options = served._model_impl.rt.get_session_options()
+        assert options.get_session_config_entry(X64_PRECISION) == "1"
 
 
 def test_a_table_of_columns_is_served(tracking: MlflowRegistry, registration: Registration) -> None:

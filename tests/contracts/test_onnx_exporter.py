@@ -8,7 +8,7 @@ import onnx
 from slipway.protocols import ExportRequest
 from slipway.specs import Framework
 from tests.contracts.exporter_contract import ExporterContract
-from tests.onnx_models import request_for, trained_net
+from tests.models.onnx import request_for, trained_net
 
 
 class OnnxContract(ExporterContract):

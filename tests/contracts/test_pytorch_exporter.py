@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from slipway.protocols import ExportRequest
 from slipway.specs import Framework, SourceSpec, TensorSpec
 from tests.contracts.exporter_contract import ExporterContract
-from tests.torch_models import FACTORY, save_net, save_tokens, trained_net
+from tests.models.pytorch import FACTORY, save_net, save_tokens, trained_net
 
 # torch.export 2.13 copies tree specs in a way that it has deprecated itself.
 pytestmark = pytest.mark.filterwarnings(

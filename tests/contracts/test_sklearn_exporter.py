@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from slipway.protocols import ExportRequest
 from slipway.specs import Framework, Tolerance
-from tests import sklearn_models
 from tests.contracts.exporter_contract import ExporterContract
+from tests.models import sklearn as sklearn_models
 
 
 class SklearnContract(ExporterContract):

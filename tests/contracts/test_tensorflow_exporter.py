@@ -17,7 +17,7 @@ pytest.importorskip(
     exc_type=ImportError,
 )
 
-from tests import saved_models
+from tests.models import tensorflow as saved_models
 
 
 class TestSavedModel(ExporterContract):

@@ -13,8 +13,8 @@ from transformers import ViTForImageClassification
 from slipway.errors import UnreadableModel, UntrustedSource
 from slipway.protocols import ExportRequest
 from slipway.specs import Framework
-from tests import transformers_models as models
 from tests.contracts.exporter_contract import DAMAGED, ExporterContract, damaged, export_in
+from tests.models import transformers as models
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"

@@ -9,8 +9,8 @@ pytest.importorskip("xgboost", reason="the extra xgboost is not installed")
 
 from slipway.protocols import ExportRequest
 from slipway.specs import Framework
-from tests import xgboost_models
 from tests.contracts.exporter_contract import ExporterContract
+from tests.models import xgboost as xgboost_models
 
 
 class XGBoostContract(ExporterContract):

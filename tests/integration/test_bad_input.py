@@ -26,7 +26,7 @@ import yaml
 from sklearn.linear_model import LogisticRegression
 
 from tests import tiny_models
-from tests.torch_models import FACTORY, Net
+from tests.models.pytorch import FACTORY, Net
 
 PROGRAM = (sys.executable, "-c", "from slipway.cli import main; main()")
 CODES = {

@@ -41,7 +41,7 @@ DYING = """
 import os
 from benchmarks.coverage_cases.sklearn import FRAMEWORK as SKLEARN
 from benchmarks.coverage_judge import Framework
-from tests import sklearn_models
+from tests.models import sklearn as sklearn_models
 
 def plain(model, request, folder):
     if first():

@@ -11,7 +11,7 @@ from slipway.stages.making import export_model, fetch_materials
 from slipway.stages.proving import validate_model
 from slipway.stages.releasing import describe_provenance
 from slipway.stages.verdicts import gather_evidence
-from tests.diverging_models import Normalised, Waves, save
+from tests.models.diverging import Normalised, Waves, save
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,8 @@ from onnx import helper
 from safetensors.torch import save_file
 
 from tests.integration.test_bad_input import Workplace
-from tests.onnx_models import save_external, trained_net
-from tests.torch_models import FACTORY, Net, save_net
+from tests.models.onnx import save_external, trained_net
+from tests.models.pytorch import FACTORY, Net, save_net
 
 pytestmark = [
     pytest.mark.slow,

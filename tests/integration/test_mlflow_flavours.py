@@ -12,7 +12,7 @@ import pytest
 from slipway.errors import UntrustedSource
 from slipway.specs import ReleaseSpec
 from slipway.stages.exporting import export_to_folder
-from tests.onnx_models import trained_net
+from tests.models.onnx import trained_net
 
 # The libraries' and MLflow's own warnings, while the models are made and logged.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]

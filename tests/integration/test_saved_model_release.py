@@ -17,7 +17,7 @@ pytest.importorskip(
 )
 
 from slipway.exporters.tensorflow_runtime import tf
-from tests import saved_models
+from tests.models import tensorflow as saved_models
 
 
 @pytest.fixture(autouse=True)

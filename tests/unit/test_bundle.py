@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from slipway.errors import IntegrityError, RequestError, SourceNotFound
 from slipway.packaging.bundle import BundleContent, build_bundle
 from slipway.packaging.manifest import Manifest, ManifestVariant, bundle_tree, read_manifest
 from slipway.packaging.verify import verify_bundle
+from slipway.providers.recommended import X64_PRECISION
 from slipway.stores.memory import MemoryStore
 from slipway.stores.trees import fetch, put_tree
 from tests.sample_bundles import make_content, other_content
@@ -325,3 +327,33 @@ def test_recommended_settings_are_in_the_bundle_and_in_mlflow_s_own_words(
         "graph_optimization_level": 99,
     }
     assert verify_bundle(tmp_path / "bundle").passed
+
+
+def test_what_a_variant_asks_of_its_sessions_is_in_the_manifest_and_its_mlmodels(
+    content: BundleContent, tmp_path: Path
+) -> None:
+    asking = content.variants["int8-static"] / "model.onnx"
+    with asking.open("ab") as file:  # fields of a protobuf may come in any order
+        entry = onnx.StringStringEntryProto(key=X64_PRECISION, value="1")
+        file.write(onnx.ModelProto(metadata_props=[entry]).SerializeToString())
+    swept = replace(content, session_options={"intra_op_num_threads": 1})
+    manifest = build_bundle(tmp_path / "bundle", content=swept)
+    assert [v.session_config for v in manifest.variants] == [{}, {X64_PRECISION: "1"}]
+
+    def options(folder: str) -> object:
+        served = yaml.safe_load((tmp_path / "bundle" / folder / "MLmodel").read_text())
+        return served["flavors"]["onnx"]["onnx_session_options"]
+
+    chosen = {"intra_op_num_threads": 1, "extra_session_config": {X64_PRECISION: "1"}}
+    assert options("") == options("variants/int8-static") == chosen
+    assert options("variants/fp32") is None
+
+
+def test_a_manifest_without_recommendations_has_no_place_for_them(
+    content: BundleContent, tmp_path: Path
+) -> None:
+    """Bundles that were sealed before there were any keep their digests."""
+    build_bundle(tmp_path / "bundle", content=content)
+    sealed = (tmp_path / "bundle" / "manifest.json").read_text()
+    assert "session_config" not in sealed
+    assert "serving" not in sealed.replace("serving_input_example", "")

@@ -2,18 +2,22 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from slipway.artifacts import BUNDLE_MEDIA_TYPE, digest_bytes
 from slipway.errors import RequestError
+from slipway.packaging.bundle import build_bundle
+from slipway.packaging.manifest import bundle_tree
 from slipway.protocols import Registration
 from slipway.registries import open_registry
 from slipway.settings import Settings
 from slipway.stages.collecting import DAY_S, collect
 from slipway.stores.local import LocalStore
 from slipway.stores.trees import contains_all, put_tree
+from tests.sample_bundles import make_content
 
 
 @pytest.fixture
@@ -72,6 +76,29 @@ def test_a_registered_bundle_stays_with_all_its_files(
     report = collect(settings=settings, delete=True)
     assert set(report.unreferenced) == {other.digest, digest_bytes(b"b")}
     assert contains_all(store, mine)
+
+
+def test_what_a_registered_bundle_was_made_from_stays_too(
+    settings: Settings, store: LocalStore, tmp_path: Path
+) -> None:
+    source = put_tree(store, folder(tmp_path / "source", weights=b"source"))
+    data = store.put_bytes(b"calibration", media_type="x")
+    named = f'{{"source": "{source.digest}", "calibration": "{data.digest}"}}'.encode()
+    content = replace(
+        make_content(tmp_path / "content"), evidence={"materials.json": named, "report.html": b"x"}
+    )
+    manifest = build_bundle(tmp_path / "bundle", content=content)
+    ref = put_tree(
+        store,
+        tmp_path / "bundle",
+        media_type=BUNDLE_MEDIA_TYPE,
+        tree=bundle_tree(tmp_path / "bundle"),
+    )
+    register(settings, manifest.digest)
+    grow_old(store, days=400)
+    assert collect(settings=settings, delete=True).unreferenced == ()
+    assert contains_all(store, ref)
+    assert contains_all(store, source)
 
 
 def test_what_a_cached_result_names_stays_with_all_its_files(

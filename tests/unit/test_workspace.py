@@ -13,7 +13,7 @@ from slipway.specs import ReleaseSpec
 from slipway.stages.exporting import export_to_folder
 from slipway.stages.workspace import PREFIX, SETTLED_S, Workspace
 from slipway.stores.trees import put_tree
-from tests.onnx_models import save_external, trained_net
+from tests.models.onnx import save_external, trained_net
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, Tolerance
 from slipway.validation.checking import check_model
 from slipway.validation.parity import check_parity
-from tests import catboost_models as models
+from tests.models import catboost as models
 
 
 def exported(request: ExportRequest, folder: Path) -> Any:

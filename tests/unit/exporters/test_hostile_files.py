@@ -31,8 +31,8 @@ from slipway.exporters.archives import check_pt2, sniff
 from slipway.exporters.programs import is_size
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.specs import Framework, SourceSpec, TensorSpec
-from tests import sklearn_models
-from tests.torch_models import Net, save_net
+from tests.models import sklearn as sklearn_models
+from tests.models.pytorch import Net, save_net
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.`:FutureWarning"),

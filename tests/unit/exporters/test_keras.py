@@ -25,7 +25,7 @@ pytest.importorskip(
 )
 
 from slipway.exporters.tensorflow_runtime import tf
-from tests import keras_models
+from tests.models import keras as keras_models
 
 import keras  # isort: skip - tensorflow_runtime sets which backend it reads
 

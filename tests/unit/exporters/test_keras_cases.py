@@ -36,7 +36,16 @@ def test_every_layer_class_is_a_case_or_says_why_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Resizing area", "Resizing bicubic", "LSTM masked", "GroupedQueryAttention causal"]
+    "name",
+    [
+        "Resizing area",
+        "Resizing bicubic",
+        "Resizing lanczos3",
+        "UpSampling2D lanczos5",
+        "Conv3D groups=2",
+        "LSTM masked",
+        "GroupedQueryAttention causal",
+    ],
 )
 def test_the_graph_repeats_the_layer(name: str, tmp_path: Path) -> None:
     made = exported(name, tmp_path)
@@ -48,7 +57,6 @@ def test_the_graph_repeats_the_layer(name: str, tmp_path: Path) -> None:
     ("name", "reason"),
     [
         ("Hashing", "no ONNX for TensorFlow's StringToHashBucketFast"),
-        ("Resizing lanczos3", "no ONNX for TensorFlow's ScaleAndTranslate"),
         ("AdaptiveMaxPooling2D to 1", "TensorFlow cannot trace it as a graph.*replace the layer"),
     ],
 )

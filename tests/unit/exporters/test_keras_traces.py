@@ -21,7 +21,7 @@ from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, Tolerance
 from slipway.validation.explain import ExplainRequest, Explanation, explain
 from slipway.validation.parity import check_parity
-from tests import keras_models
+from tests.models import keras as keras_models
 
 import keras  # isort: skip - it reads which backend to use, which tensorflow_runtime sets
 

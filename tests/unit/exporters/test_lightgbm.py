@@ -19,7 +19,7 @@ from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, TensorSpec, Tolerance
 from slipway.validation.checking import check_model
 from slipway.validation.parity import check_parity
-from tests import lightgbm_models as models
+from tests.models import lightgbm as models
 
 
 def exported(request: ExportRequest, folder: Path) -> Any:

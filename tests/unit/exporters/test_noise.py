@@ -19,8 +19,8 @@ from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenCase, GoldenSet
 from slipway.specs import ReleaseSpec, SourceSpec
 from slipway.stages.verdicts import warn_of_noise
-from tests.diverging_models import Normalised, Waves, save
-from tests.torch_models import save_net
+from tests.models.diverging import Normalised, Waves, save
+from tests.models.pytorch import save_net
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"

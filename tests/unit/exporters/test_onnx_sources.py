@@ -28,7 +28,7 @@ from slipway.stages.making import fetch_materials
 from slipway.stages.workspace import Workspace
 from slipway.stores.memory import MemoryStore
 from slipway.validation.parity import check_parity
-from tests.onnx_models import move_weights, request_for, save_external, trained_net
+from tests.models.onnx import move_weights, request_for, save_external, trained_net
 
 
 @pytest.fixture

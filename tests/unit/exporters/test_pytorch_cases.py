@@ -25,7 +25,7 @@ from slipway.samples.arrays import save_npz
 from slipway.samples.golden import GoldenSet
 from slipway.specs import FRAMEWORKS, SourceSpec, TensorSpec, Tolerance
 from slipway.validation.parity import check_parity
-from tests.torch_models import (
+from tests.models.pytorch import (
     FACTORY,
     Echo,
     Nested,

@@ -21,7 +21,7 @@ pytest.importorskip(
 
 from slipway.exporters.saved_models import check_saved_model
 from slipway.exporters.tensorflow_runtime import tf
-from tests import saved_models
+from tests.models import tensorflow as saved_models
 
 TOLERANCE = Tolerance()
 PASSWORDS = "/etc/passwd"

@@ -39,8 +39,8 @@ from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, TensorSpec, Tolerance
 from slipway.validation.parity import check_parity
-from tests import sklearn_models
-from tests.sklearn_models import classes, columns, numbers
+from tests.models import sklearn as sklearn_models
+from tests.models.sklearn import classes, columns, numbers
 
 X, Y = numbers(), classes()
 TEXTS = np.array(["the cat sat", "a dog ran", "cats and dogs", "sat on the mat"] * 30)

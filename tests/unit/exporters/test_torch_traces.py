@@ -16,7 +16,7 @@ from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, Tolerance
 from slipway.validation.explain import ExplainRequest, Explanation, explain
 from slipway.validation.parity import check_parity
-from tests.diverging_models import Normalised, Waves, save
+from tests.models.diverging import Normalised, Waves, save
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"
@@ -51,7 +51,7 @@ def test_the_first_value_that_is_not_the_sources_is_named_with_its_module(tmp_pa
     assert told.divergence.against == "source"
     assert told.divergence.operator == "Sin"
     assert told.divergence.agreeing >= 2
-    assert str(told.divergence.source_place).startswith("aten.sin in wave (Wave), diverging_models")
+    assert str(told.divergence.source_place).startswith("aten.sin in wave (Wave), diverging")
     assert told.diagnosis is None
 
 

@@ -52,7 +52,7 @@ from slipway.stages.making import fetch_materials
 from slipway.stages.workspace import Workspace
 from slipway.stores.memory import MemoryStore
 from slipway.validation.parity import check_parity
-from tests import transformers_models as models
+from tests.models import transformers as models
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"

@@ -24,7 +24,7 @@ from slipway.samples.golden import GoldenSet
 from slipway.specs import SourceSpec, TensorSpec, Tolerance
 from slipway.validation.checking import check_model
 from slipway.validation.parity import check_parity
-from tests import xgboost_models as models
+from tests.models import xgboost as models
 
 Document = dict[str, Any]
 

@@ -10,11 +10,13 @@ from onnx import numpy_helper
 from slipway.errors import SpecError
 from slipway.precisions import convert, graphs
 from slipway.precisions.marking import WEIGHTED
-from slipway.precisions.policy import X64_PRECISION, choose_policy
+from slipway.precisions.policy import choose_policy
 from slipway.precisions.saturation import saturating_share
 from slipway.protocols import ConvertRequest, ConvertResult
+from slipway.providers.recommended import X64_PRECISION, recommended_entries
+from slipway.providers.sessions import Session
 from slipway.samples.arrays import save_npz
-from slipway.specs import Int8StaticSpec
+from slipway.specs import Int8DynamicSpec, Int8StaticSpec
 from tests import tiny_models
 
 
@@ -87,9 +89,23 @@ def test_what_may_saturate_is_told_with_the_session_setting_that_prevents_it(
 ) -> None:
     result = converted(tmp_path)
     assert result.settings["session_config"] == f"{X64_PRECISION}=1"
+    assert result.model is not None
+    assert Session(result.model).entries[X64_PRECISION] == "1"
     assert result.scales is not None
     assert "int8-may-saturate" in {finding.code for finding in result.scales.findings}
     assert "fastest on x64" in str(result.settings["why"])
+
+
+def test_dynamic_int8_that_may_saturate_carries_the_setting_too(tmp_path: Path) -> None:
+    request = ConvertRequest(
+        precision="int8-dynamic",
+        model=tiny_models.save(tiny_models.mlp(), tmp_path),
+        options=Int8DynamicSpec(),
+    )
+    result = convert(request, tmp_path / "scratch")
+    assert result.model is not None, result.reason
+    assert float(result.settings["saturating_weight_pairs"]) > 0
+    assert recommended_entries(result.model) == {X64_PRECISION: "1"}
 
 
 def test_the_share_counts_pairs_in_the_order_in_which_kernels_sum() -> None:
@@ -111,3 +127,4 @@ def test_signed_activations_are_written_as_such(tmp_path: Path) -> None:
     types = {t.name: t.data_type for t in graphs.load_model(result.model).graph.initializer}
     assert types["image_zero_point"] == onnx.TensorProto.INT8
     assert "session_config" not in result.settings
+    assert recommended_entries(result.model) == {}

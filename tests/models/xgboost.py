@@ -10,7 +10,7 @@ import xgboost
 from slipway.protocols import ExportRequest
 from slipway.samples.arrays import Array
 from slipway.specs import SourceSpec
-from tests import tree_tables
+from tests.models import tree_tables
 
 ROWS: Final = 200
 

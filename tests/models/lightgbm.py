@@ -11,7 +11,7 @@ import pandas as pd
 from slipway.protocols import ExportRequest
 from slipway.samples.arrays import Array
 from slipway.specs import SourceSpec
-from tests import tree_tables
+from tests.models import tree_tables
 
 ROWS: Final = 300
 
