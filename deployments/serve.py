@@ -37,7 +37,7 @@ def main() -> int:
         _deploy()
         running.append(_start("worker", "start", "--pool", "slipway"))
         page = os.environ["PREFECT_API_URL"].removesuffix("/api")
-        print(f"\nOpen {page}/deployments and run `release`; Ctrl-C stops everything.", flush=True)
+        print(f"\nOpen {page}/deployments and run one; Ctrl-C stops everything.", flush=True)
         return running[-1].wait()
     except KeyboardInterrupt:
         return 0

@@ -17,7 +17,8 @@
     │   ├── SpecError            the spec does not say what it must
     │   ├── DataError            the data does not fit the model or is unusable
     │   ├── SourceNotFound       no such file, object or version
-    │   └── UntrustedSource      loading it would run code that nobody vouched for
+    │   ├── UntrustedSource      loading it would run code that nobody vouched for
+    │   └── AliasMoved           an alias is not where it was expected; look, then ask again
     ├── EnvironmentMissing    3  a package, provider or program is not installed
     └── Transient             4  it may work the next time: network, a busy server, a lock
         ├── StoreUnavailable     the store did not answer
@@ -119,6 +120,13 @@ class SourceNotFound(RequestError):
 
 class UntrustedSource(RequestError):
     """Loading this source would run code that nobody vouched for."""
+
+
+class AliasMoved(RequestError):
+    """Somebody else moved the alias: what was asked for was decided on another state of things.
+
+    No `Transient`: a retry would undo the other's move without anybody having looked at it.
+    """
 
 
 class EnvironmentMissing(SlipwayError):

@@ -560,3 +560,88 @@ class CollectionReport(Value):
     )
     unreferenced_bytes: int
     deleted: bool
+
+
+class Advisory(Value):
+    """What the package index says against a version of a tool."""
+
+    tool: str
+    version: str
+    kind: Literal["vulnerable", "yanked", "unknown"] = Field(
+        description="`unknown` where the index could not be asked."
+    )
+    sentence: str
+
+
+class Drift(Value):
+    """One thing that is not as it was when the promoted version was made."""
+
+    kind: Literal[
+        "export",
+        "variant",
+        "replay",
+        "operators",
+        "digest",
+        "parity",
+        "metric",
+        "latency",
+        "size",
+        "advisory",
+        "error",
+    ]
+    place: str = Field(description="The variant or the tool.")
+    regressed: bool = Field(description="Whether it is worse than the limits allow.")
+    sentence: str
+    before: float | None = None
+    after: float | None = None
+
+
+class ToolChange(Value):
+    """A tool whose version is another than the promoted version was made with."""
+
+    tool: str
+    before: str
+    after: str
+
+
+class RegressionReport(Value):
+    """One model made again with today's tools, beside its promoted version."""
+
+    name: str
+    version: int | None = Field(
+        default=None, description="The promoted version; None where there is none yet."
+    )
+    bundle_digest: Digest | None = None
+    passed: bool
+    drifts: tuple[Drift, ...] = ()
+    tools: dict[str, str] = Field(default_factory=dict, description="What it was made with.")
+    changed_tools: tuple[ToolChange, ...] = ()
+    cause: str | None = Field(
+        default=None, description="What has changed since, where something regressed."
+    )
+    measures: dict[str, float] = Field(
+        default_factory=dict, description="What is followed over time, by name."
+    )
+    suites: tuple[BenchmarkSuite, ...] = ()
+    cache: CacheReport = CacheReport(hits=0, misses=0)
+
+    @property
+    def regressions(self) -> tuple[Drift, ...]:
+        """The drifts that fail it."""
+        return tuple(drift for drift in self.drifts if drift.regressed)
+
+
+class SeriesPoint(Value):
+    """What was measured of a model at one time."""
+
+    at_s: float = Field(description="Seconds since 1970.")
+    measures: dict[str, float]
+
+
+class NightlyReport(Value):
+    """What a regression run came to, over all models."""
+
+    passed: bool
+    models: tuple[RegressionReport, ...]
+    advisories: tuple[Advisory, ...] = ()
+    page: str | None = Field(default=None, description="Path of the page of trends.")

@@ -5,18 +5,19 @@ takes no local paths: there the source is the bundle's folder in the store, wher
 or else the bundle is uploaded into the version's run first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from slipway.errors import RequestError, SourceNotFound
-from slipway.protocols import Registration
+from slipway.protocols import Registration, VersionAbout
+from slipway.registries import mlflow_series
 from slipway.registries.mlflow_client import open_client
 from slipway.registries.mlflow_errors import despite_races, translated
 from slipway.registries.mlflow_run import close_abandoned, discard_run, link_models, record_run
 from slipway.registries.sqlite import DIGEST_TAG, database_path, peek
 from slipway.registries.views import RegistryView, check_alias, check_name
-from slipway.reports import RegisteredVersion
+from slipway.reports import RegisteredVersion, SeriesPoint
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -92,6 +93,48 @@ class MlflowRegistry:
             return
         with translated(f"pointing {name}@{alias} at version {version} in {self.uri}"):
             self._client.set_registered_model_alias(name, alias, str(version))
+
+    def record(self, name: str, series: str, point: SeriesPoint) -> None:
+        """Add a point to a series, in the experiment that the model's versions are in."""
+        check_name(series)
+        with translated(f"recording {series} of {name} in {self.uri}"):
+            mlflow_series.record(self._client, self._experiment(check_name(name)), series, point)
+
+    def recorded(self, name: str, series: str) -> tuple[SeriesPoint, ...]:
+        """The points of a series, oldest first."""
+        check_name(series)
+        if self._database is not None and not self._database.exists():
+            return ()
+        with translated(f"reading {series} of {name} in {self.uri}"):
+            experiment = self._client.get_experiment_by_name(f"slipway-{check_name(name)}")
+            if experiment is None:
+                return ()
+            run = mlflow_series.find_run(self._client, experiment.experiment_id, series)
+            return mlflow_series.points(self._client, run) if run else ()
+
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """All aliases of a registered model."""
+        return dict(self._view(check_name(name)).aliases)
+
+    def about(self, name: str, version: int) -> VersionAbout:
+        """When a version was made, its tags and its description."""
+        with translated(f"reading version {version} of {check_name(name)} in {self.uri}"):
+            found = self._client.get_model_version(name, str(version))
+        return VersionAbout(
+            registered_s=found.creation_timestamp / 1000,
+            tags=dict(found.tags),
+            description=found.description or "",
+        )
+
+    def annotate(
+        self, name: str, version: int, *, tags: Mapping[str, str], description: str | None = None
+    ) -> None:
+        """Set tags of a version, and its description where one is given."""
+        with translated(f"annotating version {version} of {check_name(name)} in {self.uri}"):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, str(version), key, value)
+            if description is not None:
+                self._client.update_model_version(name, str(version), description)
 
     @cached_property
     def _client(self) -> "MlflowClient":

@@ -2,14 +2,14 @@
 
 Every default is stated here and nowhere else. No work is done on models here.
 
-`release` is the whole; `sources` (with `addresses`), `precisions`, `judging` and `measuring` are
-its parts; `words` are those that reports use too; `loading` reads a spec's file, `mistakes`
-explains a wrong one. Import from here.
+`release` is the whole; `sources` (with `addresses`), `precisions`, `judging`, `measuring` and
+`promoting` are its parts; `words` are those that reports use too; `loading` reads a spec's file,
+`mistakes` explains a wrong one. Import from here.
 """
 
 from slipway.specs.addresses import REGISTRY_SCHEMES, file_name, local_path, scheme_of
 from slipway.specs.judging import BudgetSpec, ParitySpec, Tolerance, is_close_or_better
-from slipway.specs.loading import PATH_FIELDS, load_spec, resolve_paths
+from slipway.specs.loading import PATH_FIELDS, load_policy, load_spec, resolve_paths
 from slipway.specs.measuring import BenchmarkSpec, SweepSpec
 from slipway.specs.precisions import (
     Fp16Spec,
@@ -21,6 +21,8 @@ from slipway.specs.precisions import (
     PrecisionSpec,
     PrecisionsSpec,
 )
+from slipway.specs.promoting import PolicySpec, PromotionRequest, RollbackRequest
+from slipway.specs.regression import RegressionSpec, regression_spec
 from slipway.specs.release import RegisterSpec, ReleaseSpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
 from slipway.specs.words import (
@@ -75,12 +77,16 @@ __all__ = [
     "Optimization",
     "OptionValue",
     "ParitySpec",
+    "PolicySpec",
     "Precision",
     "PrecisionSpec",
     "PrecisionsSpec",
+    "PromotionRequest",
     "ProviderName",
     "RegisterSpec",
+    "RegressionSpec",
     "ReleaseSpec",
+    "RollbackRequest",
     "Scenario",
     "SourceSpec",
     "SweepSpec",
@@ -90,8 +96,10 @@ __all__ = [
     "check_names",
     "file_name",
     "is_close_or_better",
+    "load_policy",
     "load_spec",
     "local_path",
+    "regression_spec",
     "resolve_paths",
     "scheme_of",
 ]

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from slipway.errors import RequestError
 from slipway.packaging.provenance import read_data_digests
 from slipway.packaging.verify import EVIDENCE_NAME
+from slipway.promotion.log import logged_aliases
 from slipway.protocols import Measurement, Registration, VariantRecord
 from slipway.registries import open_registry
 from slipway.reporting.figures import figure_files
@@ -20,6 +22,7 @@ from slipway.reports import (
 )
 from slipway.settings import Settings
 from slipway.specs import REGISTRY_SCHEMES, ReleaseSpec, file_name, scheme_of
+from slipway.stores import open_store
 
 # Shown beside the version, besides the HTML report.
 _SHOWN: Final = (EVIDENCE_NAME, "evidence/spec.json", "provenance.json", "sbom.cdx.json")
@@ -40,11 +43,21 @@ def register_release(
         evidence: What was found.
         links: Addresses by their text, such as that of the run which asks; named in the
             description of a version that is made here.
+
+    Raises:
+        RequestError: for an alias that promotions move.
     """
     if spec.register_as is None:
         return None
+    settings = Settings()
+    name, alias = spec.register_as.name, spec.register_as.alias
+    if (name, alias) in logged_aliases(open_store(settings.store_uri), name):
+        raise RequestError(
+            f"{name}@{alias} is moved by promotions alone, which its log records; register under "
+            "another alias, such as challenger, and `slipway promote` the version"
+        )
     registration = describe_release(spec, bundle, evidence, links=links or {})
-    return open_registry(Settings().registry_uri).register(registration)
+    return open_registry(settings.registry_uri).register(registration)
 
 
 def describe_release(

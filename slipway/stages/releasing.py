@@ -53,22 +53,30 @@ def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
         file, _, name = raw["source"]["factory"].rpartition(":")
         raw["source"]["factory"] = f"{Path(file).name}:{name}"
     raw["assets"] = [file_name(asset) for asset in raw["assets"]]
+    if "opset" not in spec.model_fields_set:
+        # Not to ask for one means something else than to ask for the default.
+        del raw["opset"]
     return raw
 
 
 def describe_provenance(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> Provenance:
     """Where a bundle comes from; no times and no paths, so that equal work gives equal bytes."""
-    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
     return Provenance(
         source_digest=materials.source.digest,
         data_digests=materials.digests(),
         folders=materials.folders(),
         spec=spec_identity(spec),
         spec_digest=digest_bytes(canonical_json(spec_identity(spec))),
-        tools={**tools, **evidence.export.tools},
+        tools=tools_used(evidence),
         python=platform.python_version(),
         platform=platform.platform(),
     )
+
+
+def tools_used(evidence: Evidence) -> dict[str, str]:
+    """Versions of all that decides what a release makes and what is found of it."""
+    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
+    return {**tools, **evidence.export.tools}
 
 
 def portable_evidence(evidence: Evidence) -> Evidence:
