@@ -73,6 +73,43 @@ class ExportReport(Value):
     )
 
 
+FailureKind = Literal[
+    "unsupported-operator",
+    "opset",
+    "frozen-dimension",
+    "dtype",
+    "training-mode",
+    "factory",
+    "converter",
+    "invalid-graph",
+    "crash",
+    "timeout",
+    "out-of-memory",
+    "unforeseen",
+]
+
+
+class ExportFailure(Value):
+    """Why a source was not exported: of which kind that is, and what was asked of which file."""
+
+    name: str
+    framework: str
+    source: str = Field(description="The file's own name.")
+    source_digest: Digest
+    source_bytes: int
+    kind: FailureKind
+    message: str = Field(description="The error's own: fact, place and way out.")
+    facts: dict[str, str | int] = Field(
+        default_factory=dict, description="Such as `operator`, `opset`, `needed_opset`, `input`."
+    )
+    opset: int
+    max_opset: int
+    inputs: tuple[TensorInfo, ...] = Field(default=(), description="As the spec has them.")
+    tools: dict[str, str] = Field(description="Versions where the export ran.")
+    python: str
+    platform: str
+
+
 class CheckReport(Value):
     """What the static rules and the checker said of one model."""
 

@@ -6,6 +6,7 @@ from prefect.client.schemas.objects import State
 
 from slipway.artifacts import ArtifactRef
 from slipway.errors import ModelError
+from slipway.exporters import TOOLS
 from slipway.reports import (
     Advisory,
     BenchmarkSuite,
@@ -22,7 +23,6 @@ from slipway.stages.releasing import tools_used
 from slipway.stages.verdicts import gather_evidence
 from tasks.policy import cache_report, stage, tool_versions
 from tasks.stages import (
-    FRAMEWORK_TOOLS,
     RUNTIME,
     framework_tools,
     settle_validation,
@@ -145,7 +145,7 @@ def pair_models(
 @stage(name="ask the package index", run_name="ask the package index")
 def todays_advisories(request: RegressionSpec) -> tuple[Advisory, ...]:
     """What is known against the tools of this environment."""
-    tools = sorted({*RUNTIME, *(tool for tools in FRAMEWORK_TOOLS.values() for tool in tools)})
+    tools = sorted({*RUNTIME, *(tool for tools in TOOLS.values() for tool in tools)})
     return nightly.find_advisories(request, tool_versions(tools))
 
 

@@ -14,11 +14,13 @@ from prefect.utilities.urls import url_for
 
 from slipway.promotion.pages import promotion_markdown
 from slipway.promotion.records import PromotionReport
+from slipway.reporting.failure import failure_markdown
 from slipway.reporting.markdown import summary_markdown, variants_table
 from slipway.reporting.regression import drifts_table, models_table, nightly_markdown
 from slipway.reports import (
     BundleReport,
     Evidence,
+    ExportFailure,
     NightlyReport,
     RegisteredVersion,
     RegressionReport,
@@ -62,6 +64,15 @@ def publish_pages(
             link_text=f"{registered.name} version {registered.version} in MLflow",
             description=f"Bundle {bundle.digest}",
         )
+
+
+def publish_failure(failure: ExportFailure) -> None:
+    """Create the artifact of a release whose source could not be exported."""
+    create_markdown_artifact(
+        key=f"release-{_slug(failure.name)}",
+        markdown=failure_markdown(failure),
+        description=f"Release of {failure.name}",
+    )
 
 
 def announce_regression(report: RegressionReport) -> None:

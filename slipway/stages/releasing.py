@@ -1,7 +1,6 @@
 """From evidence to a bundle on this machine: build, self-test, unpack."""
 
 import platform
-import secrets
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +30,7 @@ from slipway.reports import (
 from slipway.settings import Settings
 from slipway.specs import PATH_FIELDS, Precision, ReleaseSpec, file_name
 from slipway.stages.making import Materials
+from slipway.stages.pages import write_page
 from slipway.stages.workspace import Workspace
 from slipway.stores import open_store
 from slipway.stores.trees import fetch, put_tree
@@ -255,11 +255,4 @@ def write_report(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
 
     evidence = portable_evidence(evidence)
     provenance = describe_provenance(spec, materials, evidence)
-    page = render_report(evidence, provenance=provenance).encode()
-    folder = Settings().root / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{evidence.name}-{digest_bytes(page)[7:19]}.html"
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    temporary.write_bytes(page)
-    temporary.replace(path)
-    return path
+    return write_page(evidence.name, render_report(evidence, provenance=provenance))
