@@ -5,7 +5,7 @@ No judgement is made here; numbers that are not finite are None, since JSON has 
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from slipway.artifacts import ArtifactRef, Digest, Value
 from slipway.specs import (
@@ -528,7 +528,11 @@ class Provenance(Value):
     """Where a bundle comes from: nothing that changes when the same is made again."""
 
     source_digest: Digest
-    data_digests: dict[str, Digest]
+    data_digests: dict[str, Digest] = Field(description="By role.")
+    folders: tuple[str, ...] = Field(
+        default=(), description="Roles of folders, whose digest is that of their list of files."
+    )
+    spec: dict[str, JsonValue] = Field(default_factory=dict, description="Without any place.")
     spec_digest: Digest
     tools: dict[str, str]
     python: str

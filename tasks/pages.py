@@ -7,7 +7,10 @@ from prefect.artifacts import (
     create_markdown_artifact,
     create_table_artifact,
 )
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
+from prefect.settings import PREFECT_API_URL
+from prefect.utilities.urls import url_for
 
 from slipway.promotion.pages import promotion_markdown
 from slipway.promotion.records import PromotionReport
@@ -31,6 +34,18 @@ from slipway.reports import (
 
 REGRESSED = "slipway.model.regressed"
 """The event of a model that regressed; an automation makes a notification of it."""
+
+
+def run_link() -> dict[str, str]:
+    """The address of the flow run that asks, by its text; nothing where nobody could open it.
+
+    Without a configured API the server lasts as long as the run, and its pages no longer.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or PREFECT_API_URL.value() is None:
+        return {}
+    page = url_for("flow-run", obj_id=context.flow_run.id)
+    return {"Prefect run": page} if page else {}
 
 
 def publish_pages(
