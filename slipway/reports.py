@@ -5,7 +5,7 @@ No judgement is made here; numbers that are not finite are None, since JSON has 
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from slipway.artifacts import ArtifactRef, Digest, Value
 from slipway.specs import (
@@ -528,7 +528,11 @@ class Provenance(Value):
     """Where a bundle comes from: nothing that changes when the same is made again."""
 
     source_digest: Digest
-    data_digests: dict[str, Digest]
+    data_digests: dict[str, Digest] = Field(description="By role.")
+    folders: tuple[str, ...] = Field(
+        default=(), description="Roles of folders, whose digest is that of their list of files."
+    )
+    spec: dict[str, JsonValue] = Field(default_factory=dict, description="Without any place.")
     spec_digest: Digest
     tools: dict[str, str]
     python: str
@@ -678,3 +682,21 @@ class NightlyReport(Value):
     models: tuple[RegressionReport, ...]
     advisories: tuple[Advisory, ...] = ()
     page: str | None = Field(default=None, description="Path of the page of trends.")
+
+
+class ToolchainReport(Value):
+    """A regression in one toolchain."""
+
+    toolchain: str
+    passed: bool
+    report: NightlyReport | None = Field(
+        default=None, description="None where the environment could not be made or used."
+    )
+    reason: str | None = None
+
+
+class MatrixReport(Value):
+    """The same regression in several toolchains."""
+
+    passed: bool
+    toolchains: tuple[ToolchainReport, ...]

@@ -27,10 +27,10 @@ from slipway.reports import (
     ValidationReport,
 )
 from slipway.specs import Framework, Precision, ReleaseSpec
-from slipway.stages import explaining, failing, making, proving, releasing
+from slipway.stages import explaining, failing, making, proving, registering, releasing
 from slipway.stages.interpreters import interpreter_for
 from slipway.stages.making import Materials
-from tasks.pages import publish_failure
+from tasks.pages import publish_failure, run_link
 from tasks.policy import stage, tool_versions
 
 RUNTIME = ("onnxruntime", "onnx", "numpy")
@@ -242,7 +242,7 @@ def _bundle_reads(given: dict[str, Any]) -> object:
 @stage(
     name="bundle",
     run_name="bundle {spec.name}",
-    code_version=2,
+    code_version=3,
     reads=_bundle_reads,
     tools=("slipway", *RUNTIME),
 )
@@ -285,7 +285,7 @@ def register_release(
     spec: ReleaseSpec, bundle: BundleReport, evidence: Evidence
 ) -> RegisteredVersion | None:
     """One version per bundle, then the alias; a re-run finds it."""
-    return releasing.register_release(spec, bundle, evidence)
+    return registering.register_release(spec, bundle, evidence, links=run_link())
 
 
 @stage(name="report", run_name="report {failure.name}")
