@@ -11,7 +11,7 @@ export DO_NOT_TRACK = 1
 # A folder of wheels named by PIP_FIND_LINKS is used; without one, torch's CPU build is asked for.
 UV_WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: help setup demo serve test check lock clean
+.PHONY: help setup demo serve up down deploy test check lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,7 +31,16 @@ demo: $(READY)  ## Train two models on real data and release them
 	@$(BIN)/python examples/demo.py
 
 serve: $(READY)  ## Prefect's UI with the release form, and a worker, until Ctrl-C
-	@$(BIN)/python deployments/serve.py
+	@$(BIN)/python -m deployments.serve
+
+up: $(READY)  ## The production topology on this machine, in the background; finds its data again
+	@$(BIN)/python -m infra.topology up
+
+down: $(READY)  ## End what make up has started; the data stay
+	@$(BIN)/python -m infra.topology down
+
+deploy: $(READY)  ## Bring the Prefect server that PREFECT_API_URL names to what deployments/ says
+	@$(BIN)/python -m deployments
 
 test: $(READY)  ## Everything that CI runs: make check, then all tests
 	@$(MAKE) --no-print-directory check

@@ -86,7 +86,8 @@ def _as_tokens(digits: Array) -> Array:
     random = np.random.default_rng(2)
     places, greys = random.standard_normal((2, TOKENS, WIDTH)).astype(np.float32)
     pixels = (digits / 8 - 1).astype(np.float32).repeat(TOKENS // digits.shape[1], axis=1)
-    return places + pixels[:, :, np.newaxis] * greys
+    tokens: Array = places + pixels[:, :, np.newaxis] * greys
+    return tokens
 
 
 def _without_head(model: onnx.ModelProto) -> onnx.ModelProto:

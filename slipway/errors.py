@@ -17,7 +17,8 @@
     │   ├── SpecError            the spec does not say what it must
     │   ├── DataError            the data does not fit the model or is unusable
     │   ├── SourceNotFound       no such file, object or version
-    │   └── UntrustedSource      loading it would run code that nobody vouched for
+    │   ├── UntrustedSource      loading it would run code that nobody vouched for
+    │   └── AliasMoved           an alias is not where it was expected; look, then ask again
     ├── EnvironmentMissing    3  a package, provider or program is not installed
     └── Transient             4  it may work the next time: network, a busy server, a lock
         ├── StoreUnavailable     the store did not answer
@@ -27,6 +28,7 @@ The number is the exit status of the command line. Tasks retry on `Transient` al
 """
 
 import errno
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 # The machine lacks something that waiting does not bring: space, a right, a quota. A retry would
@@ -46,9 +48,20 @@ _LACKING: Final = {
 
 
 class SlipwayError(Exception):
-    """Anything Slipway refuses or fails to do: the message holds fact, place and way out."""
+    """Anything Slipway refuses or fails to do: the message holds fact, place and way out.
+
+    Attributes:
+        facts: What the message says, for pages and scripts: `kind`, `operator`, `opset`, ...
+        report: The page that tells more, where one was written.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str = "", *, facts: Mapping[str, str | int] | None = None) -> None:
+        """Take the message, and what it says."""
+        super().__init__(message)
+        self.facts = dict(facts or {})
+        self.report: str | None = None
 
 
 class ModelError(SlipwayError):
@@ -119,6 +132,13 @@ class SourceNotFound(RequestError):
 
 class UntrustedSource(RequestError):
     """Loading this source would run code that nobody vouched for."""
+
+
+class AliasMoved(RequestError):
+    """Somebody else moved the alias: what was asked for was decided on another state of things.
+
+    No `Transient`: a retry would undo the other's move without anybody having looked at it.
+    """
 
 
 class EnvironmentMissing(SlipwayError):

@@ -4,7 +4,7 @@ Requests and results of the isolated stages are here too, since both sides of th
 need them. Paths in them are inside the child's scratch folder or read-only inputs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,6 +18,7 @@ from slipway.reports import (
     OutputNoise,
     RegisteredVersion,
     ScaleAudit,
+    SeriesPoint,
     Status,
     TensorInfo,
 )
@@ -271,6 +272,9 @@ class StoredObject(Value):
 class Store(Protocol):
     """Bytes by digest. Every read re-hashes; nothing half-written is ever visible.
 
+    Beside them, small records by name, each written once and never changed: of all who would write
+    one, the store lets exactly one. Records are no objects, and `listing` does not tell them.
+
     Errors: `SourceNotFound` for a digest that is not there, `IntegrityError` for bytes that do not
     have their digest, `StoreUnavailable` for what may pass.
     """
@@ -320,6 +324,50 @@ class Store(Protocol):
         """
         ...
 
+    def create_record(self, name: str, data: bytes) -> bool:
+        """Write a record unless there is one of that name; whether the bytes there are now these.
+
+        The bytes should be the writer's own, such as by a random number in them: then True means
+        that this writer was the first, even where an answer of the service was lost on its way.
+
+        Raises:
+            RequestError: for a name that is no plain relative path.
+            EnvironmentMissing: where the place cannot let exactly one writer win.
+        """
+        ...
+
+    def read_record(self, name: str) -> bytes:
+        """A record's bytes; `SourceNotFound` where there is none."""
+        ...
+
+    def records(self, folder: str) -> tuple[str, ...]:
+        """Names of all records below a folder, in order."""
+        ...
+
+
+class VersionAbout(Value):
+    """What a registry knows of a version beside its bundle."""
+
+    registered_s: float = Field(description="When it was made, in seconds since 1970.")
+    tags: dict[str, str] = Field(default_factory=dict)
+    description: str = ""
+
+
+class Measurement(Value):
+    """One number of a release, as registries plot it."""
+
+    name: str
+    value: float
+    step: int = Field(default=0, description="The batch size, for what depends on it.")
+
+
+class VariantRecord(Value):
+    """What a registry shows of one variant, under names that are the same for all of them."""
+
+    name: str = Field(description="The folder below the bundle's `variants`.")
+    params: dict[str, str] = Field(default_factory=dict)
+    metrics: tuple[Measurement, ...] = ()
+
 
 class Registration(Value):
     """What a registry records about one bundle."""
@@ -328,14 +376,25 @@ class Registration(Value):
     bundle: Path = Field(description="The unpacked bundle, with its MLmodel file.")
     bundle_digest: str
     bundle_uri: str
+    files_uri: str | None = Field(
+        default=None,
+        description="Where the bundle's files lie as a folder that every reader of the registry "
+        "can reach, if there is such a place.",
+    )
     alias: str | None = None
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict)
     params: dict[str, str] = Field(default_factory=dict)
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: tuple[Measurement, ...] = ()
+    variants: tuple[VariantRecord, ...] = ()
+    datasets: dict[str, Digest] = Field(default_factory=dict, description="By their role.")
+    source_uri: str | None = Field(
+        default=None, description="The model that it was made from, where that is in a registry."
+    )
     evidence: tuple[Path, ...] = Field(
         default=(), description="Files shown beside the version, such as the HTML report."
     )
+    plots: dict[str, str] = Field(default_factory=dict, description="SVG by file name.")
 
 
 class Registry(Protocol):
@@ -369,4 +428,29 @@ class Registry(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """All names under which something is registered, in order."""
+        ...
+
+    def record(self, name: str, series: str, point: SeriesPoint) -> None:
+        """Add a point to one of a model's series of measurements.
+
+        A name under which nothing is registered may have series as well.
+        """
+        ...
+
+    def recorded(self, name: str, series: str) -> tuple[SeriesPoint, ...]:
+        """The points of a series, oldest first; none where nothing was recorded."""
+        ...
+
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """All aliases and the versions that they point to; none for an unknown name."""
+        ...
+
+    def about(self, name: str, version: int) -> VersionAbout:
+        """When a version was made, its tags and its description."""
+        ...
+
+    def annotate(
+        self, name: str, version: int, *, tags: Mapping[str, str], description: str | None = None
+    ) -> None:
+        """Set tags of a version, and its description where one is given."""
         ...

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A real S3 server on this machine: one-node Ceph (a monitor, a store, the S3 gateway) from Debian's packages
 # ceph-mon, ceph-osd and radosgw; no container, no systemd, no root.
-#   ceph.sh start [DIR]    start, and print the environment of its users on stdout
+#   ceph.sh start [DIR]    start, and print the environment of its users on stdout; anew, unless KEEP=1 finds its data
 #   ceph.sh stop  [DIR]    stop its three processes and delete DIR (KEEP=1 keeps it)
 #   ceph.sh status [DIR]   | kill-rgw [DIR] (SIGKILL the gateway) | restart-rgw [DIR]   for failure tests
 # env: PORT=9301  BASE=9310 (BASE..BASE+20 internal)  STORE=memstore|bluestore  SIZE=8G  TLS=1  AK=  SK=
@@ -14,10 +14,10 @@ C="$D/ceph.conf"; T0=${EPOCHREALTIME/./}
 lap() { local d=$(( ${EPOCHREALTIME/./} - T0 )); printf '# %-14s %3d.%02d s\n' "$1" $((d/1000000)) $((d%1000000/10000)) >&2; }
 alive() { [ -n "${1:-}" ] && kill -0 "$1" 2>/dev/null; }
 pid() { cat "$D/$1.pid" 2>/dev/null || true; }
-stop_one() { # name: TERM, wait 3 s, KILL
+stop_one() { # name: TERM, wait 10 s, KILL
   local p; p=$(pid "$1"); alive "$p" || { rm -f "$D/$1.pid"; return 0; }
   kill "$p" 2>/dev/null || true
-  for _ in $(seq 30); do alive "$p" || break; sleep .1; done
+  for _ in $(seq 100); do alive "$p" || break; sleep .1; done
   alive "$p" && kill -9 "$p" 2>/dev/null; rm -f "$D/$1.pid"; return 0; }
 ready() { (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null || return 1
   [ "$TLS" = 1 ] && return 0
@@ -37,6 +37,20 @@ for program in radosgw radosgw-admin ceph-osd ceph-mon monmaptool; do
   command -v $program >/dev/null || { echo "$program is missing: apt-get install --no-install-recommends ceph-mon ceph-osd radosgw" >&2; exit 3; }
 done
 for n in rgw osd mon; do stop_one $n; done
+start_mon() { setsid ceph-mon -c "$C" -f -i a >"$D/log/mon.out" 2>&1 & echo $! >"$D/mon.pid"; }
+start_osd() { setsid ceph-osd -c "$C" -f -i 0 >"$D/log/osd.out" 2>&1 & echo $! >"$D/osd.pid"
+  for _ in $(seq 300); do ceph -c "$C" osd stat 2>/dev/null | grep -q '1 up' && break; sleep .1; done; lap osd; }
+print_environment() {
+  echo "export AWS_ENDPOINT_URL_S3=$URL MLFLOW_S3_ENDPOINT_URL=$URL"
+  echo "export AWS_ACCESS_KEY_ID=$AK AWS_SECRET_ACCESS_KEY=$SK AWS_DEFAULT_REGION=us-east-1"
+  # Ceph 16 does not know boto3's aws-chunked CRC trailers over https (411 MissingContentLength)
+  echo "export AWS_REQUEST_CHECKSUM_CALCULATION=when_required AWS_RESPONSE_CHECKSUM_VALIDATION=when_required"
+  if [ "$TLS" = 1 ]; then echo "export AWS_CA_BUNDLE=$D/cert.pem"; fi; }
+if [ "${KEEP:-0}" = 1 ] && [ -f "$D/ready" ]; then # the data of an earlier start, with its ports and keys
+  URL="http://127.0.0.1:$PORT"; [ "$TLS" = 1 ] && URL="https://127.0.0.1:$PORT"
+  start_mon; ceph -c "$C" --connect-timeout 20 osd stat >/dev/null; lap mon
+  start_osd; start_rgw; lap ready; print_environment; exit 0
+fi
 rm -rf "$D"; mkdir -p "$D"/{mon,osd,run,log,rgw}
 FSID=$(cat /proc/sys/kernel/random/uuid); OSDID=$(cat /proc/sys/kernel/random/uuid); BYTES=$(numfmt --from=iec "$SIZE")
 FE="beast endpoint=127.0.0.1:$PORT"; URL="http://127.0.0.1:$PORT"
@@ -103,16 +117,12 @@ CONF
 trap 'echo "start failed, log in $D/log" >&2; for n in rgw osd mon; do stop_one $n; done' ERR
 monmaptool --create --clobber --fsid "$FSID" --addv a "[v2:127.0.0.1:$BASE]" "$D/monmap" >/dev/null
 ceph-mon -c "$C" --mkfs -i a --monmap "$D/monmap" >/dev/null
-setsid ceph-mon -c "$C" -f -i a >"$D/log/mon.out" 2>&1 & echo $! >"$D/mon.pid"
+start_mon
 ceph -c "$C" --connect-timeout 20 osd new "$OSDID" >/dev/null; lap mon
 ceph-osd -c "$C" --mkfs -i 0 --osd-uuid "$OSDID" >"$D/log/osd-mkfs.out" 2>&1
-setsid ceph-osd -c "$C" -f -i 0 >"$D/log/osd.out" 2>&1 & echo $! >"$D/osd.pid"
-for _ in $(seq 300); do ceph -c "$C" osd stat 2>/dev/null | grep -q '1 up' && break; sleep .1; done; lap osd
+start_osd
 radosgw-admin -c "$C" user create --uid=test --display-name=test --access-key="$AK" --secret-key="$SK" >/dev/null 2>"$D/log/admin.out"
 start_rgw; lap ready
 trap - ERR
-echo "export AWS_ENDPOINT_URL_S3=$URL MLFLOW_S3_ENDPOINT_URL=$URL"
-echo "export AWS_ACCESS_KEY_ID=$AK AWS_SECRET_ACCESS_KEY=$SK AWS_DEFAULT_REGION=us-east-1"
-# Ceph 16 does not know boto3's aws-chunked CRC trailers over https (411 MissingContentLength)
-echo "export AWS_REQUEST_CHECKSUM_CALCULATION=when_required AWS_RESPONSE_CHECKSUM_VALIDATION=when_required"
-[ "$TLS" = 1 ] && echo "export AWS_CA_BUNDLE=$D/cert.pem" || true
+touch "$D/ready"
+print_environment

@@ -1,4 +1,8 @@
-"""The command line: `app` has the commands, `output` how they answer, `flows` how flows start."""
+"""The command line.
+
+`app` and `promoting` have the commands, `output` says how they answer, `flows` how flows start, and
+each `..._view` what a person is told.
+"""
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from slipway.cli.output import answer, answering, complain, progressing, say
+from slipway.cli.promoting import COMMANDS
 
 if TYPE_CHECKING:
     from slipway.reports import Finding
@@ -76,6 +77,43 @@ def release(spec_file: Spec, as_json: Json = False) -> None:
             as_json=as_json,
             words=lambda: print_release(report),
             passed=report.passed,
+        )
+
+
+@app.command()
+def regress(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Registered models; all with the alias if none.", metavar="[NAME]..."),
+    ] = None,
+    spec: Annotated[
+        list[Path] | None, typer.Option("--spec", help="A release spec to look at as well.")
+    ] = None,
+    alias: Annotated[str, typer.Option(help="What today's is held against.")] = "champion",
+    latency: Annotated[
+        bool, typer.Option(help="Measure variants whose bytes differ side by side.")
+    ] = True,
+    request: Annotated[
+        Path | None,
+        typer.Option(help="All of this and the limits in a file (YAML), in place of the others."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make promoted models again with today's tools, and compare: the nightly regression."""
+    with answering(as_json=as_json):
+        from slipway.cli.flows import run_regression
+        from slipway.cli.regression_view import print_regression
+        from slipway.specs import load_regression, regression_spec
+
+        report = run_regression(
+            load_regression(request)
+            if request
+            else regression_spec(
+                models=models or (), specs=map(str, spec or ()), alias=alias, latency=latency
+            )
+        )
+        answer(
+            report, as_json=as_json, words=lambda: print_regression(report), passed=report.passed
         )
 
 
@@ -362,6 +400,9 @@ def doctor(as_json: Json = False) -> None:
         if not report.passed:
             raise typer.Exit(3)
 
+
+for command in COMMANDS:
+    app.command()(command)
 
 store_app = typer.Typer(help="Look after the store of artifacts.", no_args_is_help=True)
 app.add_typer(store_app, name="store")

@@ -2,14 +2,20 @@
 
 Every default is stated here and nowhere else. No work is done on models here.
 
-`release` is the whole; `sources` (with `addresses`), `precisions`, `judging` and `measuring` are
-its parts; `words` are those that reports use too; `loading` reads a spec's file, `mistakes`
-explains a wrong one. Import from here.
+`release` is the whole; `sources` (with `addresses`), `precisions`, `judging`, `measuring` and
+`promoting` are its parts; `words` are those that reports use too; `loading` reads a spec's file,
+`mistakes` explains a wrong one. Import from here.
 """
 
 from slipway.specs.addresses import REGISTRY_SCHEMES, file_name, local_path, scheme_of
 from slipway.specs.judging import BudgetSpec, ParitySpec, Tolerance, is_close_or_better
-from slipway.specs.loading import PATH_FIELDS, load_spec, resolve_paths
+from slipway.specs.loading import (
+    PATH_FIELDS,
+    load_policy,
+    load_regression,
+    load_spec,
+    resolve_paths,
+)
 from slipway.specs.measuring import BenchmarkSpec, SweepSpec
 from slipway.specs.precisions import (
     Fp16Spec,
@@ -21,6 +27,8 @@ from slipway.specs.precisions import (
     PrecisionSpec,
     PrecisionsSpec,
 )
+from slipway.specs.promoting import PolicySpec, PromotionRequest, RollbackRequest
+from slipway.specs.regression import MatrixSpec, RegressionSpec, ToolchainSpec, regression_spec
 from slipway.specs.release import RegisterSpec, ReleaseSpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
 from slipway.specs.words import (
@@ -69,29 +77,38 @@ __all__ = [
     "Int4WeightsSpec",
     "Int8DynamicSpec",
     "Int8StaticSpec",
+    "MatrixSpec",
     "Metric",
     "Name",
     "Opset",
     "Optimization",
     "OptionValue",
     "ParitySpec",
+    "PolicySpec",
     "Precision",
     "PrecisionSpec",
     "PrecisionsSpec",
+    "PromotionRequest",
     "ProviderName",
     "RegisterSpec",
+    "RegressionSpec",
     "ReleaseSpec",
+    "RollbackRequest",
     "Scenario",
     "SourceSpec",
     "SweepSpec",
     "Target",
     "TensorSpec",
     "Tolerance",
+    "ToolchainSpec",
     "check_names",
     "file_name",
     "is_close_or_better",
+    "load_policy",
+    "load_regression",
     "load_spec",
     "local_path",
+    "regression_spec",
     "resolve_paths",
     "scheme_of",
 ]

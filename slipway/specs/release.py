@@ -11,6 +11,7 @@ from slipway.specs.judging import BudgetSpec, ParitySpec
 from slipway.specs.measuring import BenchmarkSpec
 from slipway.specs.mistakes import explain
 from slipway.specs.precisions import PrecisionsSpec
+from slipway.specs.promoting import PolicySpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
 from slipway.specs.words import MAX_OPSET, Alias, Metric, Name, Opset
 
@@ -72,6 +73,12 @@ class ReleaseSpec(Value):
     )
     register_as: RegisterSpec | None = Field(
         default=None, alias="register", description="Where to register the release, if at all."
+    )
+
+    promotion: PolicySpec | None = Field(
+        default=None,
+        description="What must hold before an alias of the registered model is moved to this "
+        "release; sealed in the bundle. The default policy if empty.",
     )
 
     @property

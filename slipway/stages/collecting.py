@@ -1,8 +1,9 @@
 """What a store holds and nothing refers to: found, and deleted when asked.
 
-Kept is what a registered version's bundle, or a cached result of this machine, refers to, with all
-files of its trees and all that the bundle was made from, and whatever is younger than the age
-given: a release that runs has objects that no result names yet, and touches those that it finds.
+Kept is what a registered version's bundle, the log of an alias, or a cached result of this machine
+refers to, with all files of its trees and all that the bundle was made from, and whatever is
+younger than the age given: a release that runs has objects that no result names yet, and touches
+those that it finds.
 """
 
 import re
@@ -14,16 +15,18 @@ from typing import Final
 from slipway.artifacts import Tree, digest_bytes
 from slipway.errors import IntegrityError, RequestError, SourceNotFound
 from slipway.packaging.manifest import Manifest
+from slipway.promotion.log import logged_aliases, read_log
 from slipway.protocols import Registry, Store, StoredObject
 from slipway.registries import open_registry
 from slipway.reports import CollectionReport
 from slipway.settings import Settings
-from slipway.stages.releasing import MATERIALS_NAME
+from slipway.stages.releasing import EVIDENCE_NAME, MATERIALS_NAME
 from slipway.stores import open_store
 
 _DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}")
 _MANIFEST_LIMIT_BYTES: Final = 64 << 20
-_MATERIALS: Final = f"evidence/{MATERIALS_NAME}"
+_NAMING: Final = frozenset({f"evidence/{MATERIALS_NAME}", f"evidence/{EVIDENCE_NAME}"})
+"""Files of a bundle that name what it was made from, and what was made on the way."""
 DAY_S: Final = 86_400.0
 
 
@@ -54,7 +57,8 @@ def collect(
     store = open_store(settings.store_uri)
     before = time.time() - older_than_days * DAY_S
     objects = {stored.digest: stored for stored in store.listing()}
-    live = _with_files(store, objects, _roots(open_registry(settings.registry_uri), settings))
+    registry = open_registry(settings.registry_uri)
+    live = _with_files(store, objects, _roots(registry, store, settings))
     dead = [
         stored
         for stored in objects.values()
@@ -75,11 +79,15 @@ def collect(
     )
 
 
-def _roots(registry: Registry, settings: Settings) -> Iterator[str]:
+def _roots(registry: Registry, store: Store, settings: Settings) -> Iterator[str]:
     """The digests that something refers to by name."""
     for name in registry.names():
         for version in registry.versions(name):
             yield version.bundle_digest
+    for name, alias in logged_aliases(store):
+        # Of versions that are no longer registered, too: an alias may be rolled back there.
+        for record in read_log(store, name, alias):
+            yield record.to_digest
     for path in settings.results.glob("*"):
         if path.is_file():
             yield from _named_in(path)
@@ -124,7 +132,7 @@ def _named_by(store: Store, digest: str) -> tuple[set[str], set[str]]:
             return _digests(Tree.from_json(content)), set()
         except IntegrityError:  # no manifest at all
             return set(), set()
-    materials = [file.digest for file in tree.files if file.path == _MATERIALS]
+    materials = [file.digest for file in tree.files if file.path in _NAMING]
     return {digest_bytes(tree.to_json()), *_digests(tree)}, {
         found.decode() for digest in materials for found in _DIGEST.findall(_content(store, digest))
     }

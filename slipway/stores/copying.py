@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from slipway.artifacts import CHUNK_BYTES, digest_file
+from slipway.artifacts import CHUNK_BYTES, check_relative_path, digest_file
 from slipway.errors import RequestError, SourceNotFound
 
 DIGITS: Final = re.compile(r"[0-9a-f]{64}")
@@ -48,6 +48,18 @@ def digits_of(digest: str) -> str:
     if not DIGITS.fullmatch(name := digest.removeprefix("sha256:")) or name == digest:
         raise RequestError(f"{digest!r} is not a digest; expected sha256: and 64 digits")
     return name
+
+
+def record_path(name: str) -> str:
+    """The name of a record, which is a plain relative path.
+
+    Raises:
+        RequestError: when it is not.
+    """
+    try:
+        return check_relative_path(name)
+    except ValueError as error:
+        raise RequestError(f"no record can have that name: {error}") from error
 
 
 def copy_hashed(reading: BinaryIO, target: Path, *, sync: bool = True) -> tuple[str, int]:

@@ -1,7 +1,7 @@
 """Bytes in a folder, named by their digest: `ROOT/sha256/ab/abcdef...`.
 
-Two files beside the objects: `tmp/` holds what is being written, `quarantine/` what was found
-damaged. Neither is ever read as an object.
+Beside the objects: `tmp/` holds what is being written, `quarantine/` what was found damaged, and
+`records/` the records by their names. None of them is ever read as an object.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from slipway.stores.copying import (
     copy_hashed,
     describe_file,
     digits_of,
+    record_path,
     sync_folder,
     write_synced,
 )
@@ -140,6 +141,43 @@ class LocalStore:
     def sweep(self, before: float) -> int:
         """Remove temporary files that were last written before a time."""
         return _sweep(self.root / "tmp", before)
+
+    def create_record(self, name: str, data: bytes) -> bool:
+        """Write a record; a hard link to the complete file is what only one writer can make."""
+        path = self._record(name)
+        with self._writing(f"the record {name}") as temporary:
+            write_synced(temporary, data)
+            temporary.chmod(READ_ONLY)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.hardlink_to(temporary)
+            except FileExistsError:
+                return path.read_bytes() == data
+            for folder in (path.parent, *path.parent.parents):
+                sync_folder(folder)
+                if folder == self.root:
+                    break
+        return True
+
+    def read_record(self, name: str) -> bytes:
+        """A record's bytes."""
+        try:
+            return self._record(name).read_bytes()
+        except FileNotFoundError as error:
+            raise SourceNotFound(f"{self.root} holds no record {name}") from error
+        except OSError as error:
+            raise os_failure(
+                error, f"reading the record {name} in {self.root}", transient=StoreUnavailable
+            ) from error
+
+    def records(self, folder: str) -> tuple[str, ...]:
+        """Names of all records below a folder, from the files' names."""
+        root = self.root / "records"
+        found = (path for path in self._record(folder).rglob("*") if path.is_file())
+        return tuple(sorted(path.relative_to(root).as_posix() for path in found))
+
+    def _record(self, name: str) -> Path:
+        return self.root / "records" / record_path(name)
 
     def _path(self, digest: str) -> Path:
         name = digits_of(digest)

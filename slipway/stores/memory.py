@@ -17,10 +17,11 @@ from slipway.errors import (
     os_failure,
 )
 from slipway.protocols import StoredObject
-from slipway.stores.copying import reading
+from slipway.stores.copying import reading, record_path
 
 _LOCK = threading.Lock()
-_SHARED: defaultdict[str, tuple[dict[str, bytes], dict[str, float]]] = defaultdict(lambda: ({}, {}))
+_Kept = tuple[dict[str, bytes], dict[str, float], dict[str, bytes]]
+_SHARED: defaultdict[str, _Kept] = defaultdict(lambda: ({}, {}, {}))
 
 
 class MemoryStore:
@@ -33,7 +34,7 @@ class MemoryStore:
     def __init__(self, name: str = "") -> None:
         self.uri = f"memory://{name}"
         with _LOCK:
-            self._bytes, self._times = _SHARED[name] if name else ({}, {})
+            self._bytes, self._times, self._records = _SHARED[name] if name else ({}, {}, {})
 
     def put_file(self, path: Path, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
         """Read the file into memory."""
@@ -110,3 +111,22 @@ class MemoryStore:
     def sweep(self, before: float) -> int:  # noqa: ARG002 - as the protocol says
         """Nothing: who writes here ends with the process."""
         return 0
+
+    def create_record(self, name: str, data: bytes) -> bool:
+        """Keep a record unless one is there."""
+        with _LOCK:
+            return self._records.setdefault(record_path(name), bytes(data)) == data
+
+    def read_record(self, name: str) -> bytes:
+        """A record's bytes."""
+        with _LOCK:
+            data = self._records.get(record_path(name))
+        if data is None:
+            raise SourceNotFound(f"{self.uri} holds no record {name}")
+        return data
+
+    def records(self, folder: str) -> tuple[str, ...]:
+        """Names of all records below a folder."""
+        below = f"{record_path(folder)}/"
+        with _LOCK:
+            return tuple(sorted(name for name in self._records if name.startswith(below)))

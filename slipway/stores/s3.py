@@ -1,8 +1,8 @@
 """Bytes in a bucket, named by their digest: `s3://BUCKET/PREFIX/sha256/ab/abcdef...`.
 
 Works with every service that speaks S3; which one, and with what keys, `s3_client` says. Beside
-the objects only `quarantine/` is used, for what was found damaged. How bytes get there in parts,
-and go on after a crash, is in `s3_uploads`.
+the objects there are `quarantine/`, for what was found damaged, and `records/` (see `s3_records`).
+How bytes get there in parts, and go on after a crash, is in `s3_uploads`.
 """
 
 import contextlib
@@ -25,8 +25,9 @@ from slipway.errors import (
 )
 from slipway.protocols import StoredObject
 from slipway.settings import Settings
-from slipway.stores.copying import DIGITS, describe_file, digits_of
+from slipway.stores.copying import DIGITS, describe_file, digits_of, record_path
 from slipway.stores.s3_client import open_client, translated
+from slipway.stores.s3_records import create_once
 from slipway.stores.s3_uploads import PART_BYTES, abort_unfinished, upload_bytes, upload_file
 
 DOWNLOADS: Final = 8
@@ -147,6 +148,32 @@ class S3Store:
             return abort_unfinished(
                 self._client, self._bucket, f"{self._prefix}sha256/", before=before
             )
+
+    def create_record(self, name: str, data: bytes) -> bool:
+        """Write a record by a conditional put, on a service that lets only one of several win."""
+        with self._writing(f"the record {name}"):
+            return create_once(
+                self._client, self._record(name), data, self._options, race=f"{self._prefix}race/"
+            )
+
+    def read_record(self, name: str) -> bytes:
+        """A record's bytes."""
+        with translated(f"reading the record {name} in {self.uri}"):
+            data: bytes = self._client.get_object(**self._record(name))["Body"].read()
+        return data
+
+    def records(self, folder: str) -> tuple[str, ...]:
+        """Names of all records below a folder."""
+        root = f"{self._prefix}records/"
+        with translated(f"listing the records of {self.uri}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=f"{root}{record_path(folder)}/"
+            )
+            keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return tuple(sorted(key.removeprefix(root) for key in keys))
+
+    def _record(self, name: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": f"{self._prefix}records/{record_path(name)}"}
 
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes the type at run time

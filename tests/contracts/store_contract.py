@@ -301,6 +301,60 @@ class StoreContract:
         with pytest.raises(IntegrityError, match="not a tree manifest"):
             fetch(store, ref, tmp_path / "out")
 
+    def test_a_record_is_written_once_and_read_by_its_name(self, store: Store) -> None:
+        assert store.create_record("log/a/1.json", b"first")
+        assert not store.create_record("log/a/1.json", b"second")
+        assert store.read_record("log/a/1.json") == b"first"
+
+    def test_who_finds_its_own_record_there_was_the_first(self, store: Store) -> None:
+        # As after an answer that was lost on its way: the writer asks again.
+        assert store.create_record("log/1", b"mine")
+        assert store.create_record("log/1", b"mine")
+
+    def test_of_many_writers_of_one_record_exactly_one_wins(self, store: Store) -> None:
+        for number in range(3):
+            barrier = threading.Barrier(8)
+            won: list[bytes] = []
+
+            def write(mine: bytes, name: str, barrier: threading.Barrier, won: list[bytes]) -> None:
+                barrier.wait()
+                if store.create_record(name, mine):
+                    won.append(mine)
+
+            threads = [
+                threading.Thread(target=write, args=(b"%d" % writer, f"log/{number}", barrier, won))
+                for writer in range(8)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(won) == 1
+            assert store.read_record(f"log/{number}") == won[0]
+
+    def test_records_are_listed_by_folder_in_order(self, store: Store) -> None:
+        for name in ("log/b/2", "log/a/2", "log/a/1", "logs/1"):
+            store.create_record(name, b"x")
+        assert store.records("log") == ("log/a/1", "log/a/2", "log/b/2")
+        assert store.records("log/a") == ("log/a/1", "log/a/2")
+        assert store.records("nothing") == ()
+
+    def test_a_record_is_no_object(self, store: Store) -> None:
+        store.create_record("log/1", b"x")
+        assert list(store.listing()) == []
+        assert not store.contains(digest_bytes(b"x"))
+
+    def test_an_absent_record_is_not_found(self, store: Store) -> None:
+        with pytest.raises(SourceNotFound, match="log/1"):
+            store.read_record("log/1")
+
+    @pytest.mark.parametrize("name", ["../out", "/tmp/out", "a//b", "", "a\\b"])
+    def test_a_records_name_stays_inside(self, store: Store, name: str) -> None:
+        with pytest.raises(RequestError):
+            store.create_record(name, b"x")
+        with pytest.raises(RequestError):
+            store.read_record(name)
+
 
 def _folder(folder: Path) -> Path:
     folder.mkdir()

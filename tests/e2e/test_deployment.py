@@ -99,7 +99,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     del env["PREFECT_API_URL"], env["PREFECT_SERVER_UI_API_URL"]
     with (home / "serve.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "deployments/serve.py")],
+            [sys.executable, "-m", "deployments.serve"],
             cwd=home,  # where it is started from must not matter
             env=env,
             stdout=log,
@@ -227,7 +227,8 @@ def test_a_second_server_on_the_same_port_is_refused_with_the_way_out(
     env = environment(tmp_path / "prefect", "") | {"PREFECT_SERVER_API_PORT": port}
     del env["PREFECT_API_URL"]
     ran = subprocess.run(
-        [sys.executable, str(ROOT / "deployments/serve.py")],
+        [sys.executable, "-m", "deployments.serve"],
+        cwd=tmp_path,
         env=env,
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,17 @@ from slipway.artifacts import BUNDLE_MEDIA_TYPE, digest_bytes
 from slipway.errors import RequestError
 from slipway.packaging.bundle import build_bundle
 from slipway.packaging.manifest import bundle_tree
+from slipway.promotion.cases import verify_stored
+from slipway.promotion.log import append
+from slipway.promotion.records import PromotionRecord
 from slipway.protocols import Registration
 from slipway.registries import open_registry
+from slipway.registries.memory import MemoryRegistry
 from slipway.settings import Settings
 from slipway.stages.collecting import DAY_S, collect
 from slipway.stores.local import LocalStore
 from slipway.stores.trees import contains_all, put_tree
+from tests.promotion_cases import release
 from tests.sample_bundles import make_content
 
 
@@ -76,6 +82,29 @@ def test_a_registered_bundle_stays_with_all_its_files(
     report = collect(settings=settings, delete=True)
     assert set(report.unreferenced) == {other.digest, digest_bytes(b"b")}
     assert contains_all(store, mine)
+
+
+def test_a_bundle_in_an_aliass_log_stays_although_its_version_is_gone(
+    settings: Settings, store: LocalStore, tmp_path: Path
+) -> None:
+    version = release(store, MemoryRegistry(), tmp_path / "one")
+    record = PromotionRecord(
+        number=1,
+        name="table",
+        alias="champion",
+        kind="promote",
+        from_version=None,
+        to_version=version.version,
+        to_digest=version.bundle_digest,
+        by="anna",
+        at=datetime(2026, 11, 21, tzinfo=UTC),
+        previous=None,
+        nonce="0",
+    )
+    append(store, record)
+    grow_old(store, days=400)
+    collect(settings=settings, delete=True)
+    assert verify_stored(store, version) > 5
 
 
 def test_what_a_registered_bundle_was_made_from_stays_too(

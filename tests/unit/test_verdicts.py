@@ -76,7 +76,7 @@ def test_without_benchmarks_there_is_one_frontier_of_accuracy_and_size() -> None
 
 def decided(*variants: VariantReport, **required: bool) -> Evidence:
     """The evidence of a release of these variants; `int8_static=False` accepts its absence."""
-    asked = {f"int8-{name}": {} for name in ("dynamic", "static")}
+    asked: dict[str, object] = {"int8-dynamic": {}, "int8-static": {}}
     allowed = {name.replace("_", "-"): {"required": value} for name, value in required.items()}
     spec = ReleaseSpec.from_mapping(
         {**SPEC.model_dump(by_alias=True, mode="json"), "precisions": {**asked, **allowed}}

@@ -1,0 +1,95 @@
+"""The work pools: which there are, how their jobs start, and which of their queues goes first."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.exceptions import ObjectNotFound
+
+from deployments.changes import Change, settle
+
+Kind = Literal["process", "docker", "kubernetes"]
+TEMPLATES: Final = Path(__file__).parent / "pools"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A work pool and its queues, by priority: 1 goes first."""
+
+    name: str
+    description: str
+    queues: tuple[tuple[str, int], ...] = (("default", 1),)
+
+
+POOLS: Final = (
+    Pool(
+        "slipway",
+        "Releases, promotions and what runs at night. Night work waits in its own queue, so that a "
+        "person's release overtakes it.",
+        queues=(("default", 1), ("night", 2)),
+    ),
+)
+
+
+def apply(client: SyncPrefectClient, kind: Kind) -> dict[str, Change]:
+    """Bring the server's pools to the table above.
+
+    Args:
+        client: The server.
+        kind: What their workers start: processes, containers, or Kubernetes jobs.
+
+    Raises:
+        ValueError: where a pool is there already and is of another kind.
+    """
+    template = json.loads((TEMPLATES / f"{kind}.json").read_text(encoding="utf-8"))
+    changes = {}
+    for pool in POOLS:
+        changes[f"pool {pool.name}"] = _apply_pool(client, pool, kind, template)
+        for name, priority in pool.queues:
+            changes[f"queue {pool.name}/{name}"] = _apply_queue(client, pool, name, priority)
+    return changes
+
+
+def _apply_pool(
+    client: SyncPrefectClient, pool: Pool, kind: Kind, template: dict[str, Any]
+) -> Change:
+    wanted = {"description": pool.description, "base_job_template": template}
+    try:
+        found = client.read_work_pool(pool.name).model_dump(mode="json")
+    except ObjectNotFound:
+        found = None
+    if found is not None and found["type"] != kind:
+        raise ValueError(
+            f"the pool {pool.name} is there and of type {found['type']}, not {kind}: say --workers "
+            f"{found['type']}, or delete it first (prefect work-pool delete {pool.name})"
+        )
+    return settle(
+        wanted,
+        found,
+        make=lambda: client.create_work_pool(WorkPoolCreate(name=pool.name, type=kind, **wanted)),
+        change=lambda: client.update_work_pool(pool.name, WorkPoolUpdate(**wanted)),
+    )
+
+
+def _apply_queue(client: SyncPrefectClient, pool: Pool, name: str, priority: int) -> Change:
+    place = {"work_pool_name": pool.name}
+    queues = client.request(
+        "POST", "/work_pools/{work_pool_name}/queues/filter", path_params=place, json={}
+    ).json()
+    wanted = {"name": name, "priority": priority}
+    return settle(
+        wanted,
+        next((queue for queue in queues if queue["name"] == name), None),
+        make=lambda: client.request(
+            "POST", "/work_pools/{work_pool_name}/queues", path_params=place, json=wanted
+        ),
+        change=lambda: client.request(
+            "PATCH",
+            "/work_pools/{work_pool_name}/queues/{name}",
+            path_params={**place, "name": name},
+            json=wanted,
+        ),
+    )

@@ -1,0 +1,98 @@
+"""S3: a one-node Ceph whose data stay on disk, with a bucket for releases and one for MLflow."""
+
+import os
+import subprocess
+
+from infra.topology.failures import TopologyError
+from infra.topology.programs import MARK
+from infra.topology.site import HOST, ROOT, Site
+
+NAME = "s3"
+STORE, MLFLOW = "slipway", "mlflow"
+PROCESSES = ("mon", "osd", "rgw")
+_SCRIPT = ROOT / "infra/s3/ceph.sh"
+_UNFINISHED_DAYS = 7
+
+
+def up(site: Site) -> None:
+    """Start the server, and make the buckets that are missing."""
+    if _run(site, "status").count(" up ") < len(PROCESSES):
+        _run(site, "start")
+    _make_buckets(site)
+
+
+def down(site: Site) -> bool:
+    """End the server and keep its data; gives whether it ran."""
+    ran = " up " in _run(site, "status")
+    _run(site, "stop")
+    return ran
+
+
+def status(site: Site) -> str:
+    """A line for each of its processes."""
+    return _run(site, "status").strip()
+
+
+def environment(site: Site) -> dict[str, str]:
+    """What a program needs to use the server."""
+    return {
+        "AWS_ENDPOINT_URL_S3": site.url(NAME),
+        "MLFLOW_S3_ENDPOINT_URL": site.url(NAME),
+        "AWS_ACCESS_KEY_ID": site.secret("s3-access-key"),
+        "AWS_SECRET_ACCESS_KEY": site.secret("s3-secret-key"),
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def _make_buckets(site: Site) -> None:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import ClientError
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=site.url(NAME),
+        aws_access_key_id=site.secret("s3-access-key"),
+        aws_secret_access_key=site.secret("s3-secret-key"),
+        region_name="us-east-1",
+        config=Config(retries={"mode": "standard", "max_attempts": 10}),
+    )
+    for bucket in (STORE, MLFLOW):
+        try:
+            client.head_bucket(Bucket=bucket)
+        except ClientError:
+            client.create_bucket(Bucket=bucket)
+        # What an upload that was killed has left behind is not kept for ever.
+        unfinished = {"DaysAfterInitiation": _UNFINISHED_DAYS}
+        rule = {
+            "ID": "unfinished-uploads",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "AbortIncompleteMultipartUpload": unfinished,
+        }
+        client.put_bucket_lifecycle_configuration(
+            Bucket=bucket, LifecycleConfiguration={"Rules": [rule]}
+        )
+
+
+def _run(site: Site, command: str) -> str:
+    ran = subprocess.run(
+        ["bash", str(_SCRIPT), command, str(site.data(NAME))],
+        env={
+            "PATH": os.environ["PATH"],
+            "KEEP": "1",
+            "STORE": "bluestore",
+            "PORT": str(site.port(NAME)),
+            "BASE": str(site.port("s3-internal")),
+            "AK": site.secret("s3-access-key"),
+            "SK": site.secret("s3-secret-key"),
+            MARK: str(site.folder),
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode:
+        raise TopologyError(f"the S3 server at {HOST} did not {command}: {ran.stderr[-2000:]}")
+    return ran.stdout

@@ -1,0 +1,124 @@
+"""The commands of a release manager: promote, rollback, history."""
+
+import getpass
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from slipway.cli.output import answer, answering
+from slipway.errors import RequestError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Request = TypeVar("Request", bound="BaseModel")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Name = Annotated[str, typer.Argument(help="The registered model's name.", metavar="NAME")]
+Alias = Annotated[str, typer.Option("--alias", help="The alias to move.")]
+Expect = Annotated[
+    int | None, typer.Option("--expect", min=1, help="The version that the alias must be at now.")
+]
+By = Annotated[str | None, typer.Option("--by", help="Who asks; the system's user if absent.")]
+Why = Annotated[str | None, typer.Option("--reason", help="Why; it is recorded.")]
+
+
+def promote(
+    name: Name,
+    version: Annotated[int, typer.Option("--version", min=1, help="The version to promote.")],
+    alias: Alias = "champion",
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="What must hold (YAML); the release's own policy if absent."),
+    ] = None,
+    expect: Expect = None,
+    override: Annotated[
+        str | None, typer.Option(help="Move although a rule fails, for this reason; recorded.")
+    ] = None,
+    reason: Why = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Point an alias at a version whose evidence satisfies the policy."""
+    with answering(as_json=as_json, working="weighing"):
+        from slipway.cli.flows import run_promotion
+        from slipway.cli.promotion_view import print_promotion
+        from slipway.specs import PromotionRequest, load_policy
+
+        request = _asked(
+            PromotionRequest,
+            name=name,
+            version=version,
+            alias=alias,
+            expect=expect,
+            policy=load_policy(policy) if policy else None,
+            override=override,
+            reason=reason,
+            by=by or getpass.getuser(),
+        )
+        report = run_promotion(request)
+        answer(
+            report,
+            as_json=as_json,
+            words=lambda: print_promotion(report),
+            passed=report.passed,
+        )
+
+
+def rollback(
+    name: Name,
+    alias: Alias = "champion",
+    expect: Expect = None,
+    reason: Why = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Point an alias back at the version where it was before."""
+    with answering(as_json=as_json, working="looking"):
+        from slipway.cli.flows import run_rollback
+        from slipway.cli.promotion_view import print_promotion
+        from slipway.specs import RollbackRequest
+
+        request = _asked(
+            RollbackRequest,
+            name=name,
+            alias=alias,
+            expect=expect,
+            reason=reason,
+            by=by or getpass.getuser(),
+        )
+        report = run_rollback(request)
+        answer(report, as_json=as_json, words=lambda: print_promotion(report))
+
+
+def history(
+    name: Name,
+    alias: Annotated[str | None, typer.Option("--alias", help="One alias; all if absent.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Point aliases where their logs say.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell where aliases pointed, when, and who moved them; exit 1 where the registry disagrees."""
+    with answering(as_json=as_json, working="looking"):
+        from slipway.cli.promotion_view import print_history
+        from slipway.stages.promoting import history as read
+
+        report = read(name, alias=alias, repair=repair)
+        answer(report, as_json=as_json, words=lambda: print_history(report), passed=report.passed)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (promote, rollback, history)
+
+
+def _asked(model: type[Request], **values: Any) -> Request:  # noqa: ANN401 - the model checks them
+    from pydantic import ValidationError
+
+    from slipway.specs.mistakes import explain
+
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestError("\n".join(f"--{line}" for line in explain(error, model))) from error
