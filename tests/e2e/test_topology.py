@@ -17,9 +17,10 @@ from urllib.error import HTTPError, URLError
 import mlflow
 import pytest
 
+from infra.topology.accounts import WORKER
+from infra.topology.buckets import STORE
 from infra.topology.http import answers, ask
 from infra.topology.programs import running, sweep
-from infra.topology.services import mlflow as mlflow_service
 from infra.topology.services import postgres, prefect, redis, s3, worker
 from infra.topology.site import ADMIN, OPTIONAL, PORTS, Site, missing, open_site
 from slipway.stores import open_store
@@ -116,7 +117,7 @@ def wait_for(site: Site, run: str, types: set[str]) -> dict[str, Any]:
 
 def registered(site: Site, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The version that the release has left in MLflow."""
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", mlflow_service.WORKER)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", WORKER)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", site.secret("mlflow-worker"))
     client = mlflow.MlflowClient(site.url("mlflow"))
     return client.get_model_version_by_alias("tiny", "challenger")
@@ -192,7 +193,7 @@ def test_a_release_goes_through_and_is_found_again_after_down_and_up(
     if site.plan.has(s3.NAME):
         for name, value in s3.environment(site).items():
             monkeypatch.setenv(name, value)
-        assert next(open_store(f"s3://{s3.STORE}").digests())
+        assert next(open_store(f"s3://{STORE}").digests())
 
     # One more that is under way when everything ends: it is not left Running for ever.
     broken = submit(site, quick(tiny_files) | {"name": "broken-off"})
