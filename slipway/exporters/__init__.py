@@ -42,6 +42,7 @@ EXPORTERS: Final[dict[Framework, str]] = {
 
 TRACERS: Final[dict[Framework, str]] = {
     "pytorch": "slipway.exporters.torch_traces",
+    "transformers": "slipway.exporters.transformers_traces",
     "keras": "slipway.exporters.keras_traces",
 }
 """What records a source's values inside, for frameworks that can: `slipway.protocols.Tracer`."""
