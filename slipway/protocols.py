@@ -353,6 +353,22 @@ class VersionAbout(Value):
     description: str = ""
 
 
+class Measurement(Value):
+    """One number of a release, as registries plot it."""
+
+    name: str
+    value: float
+    step: int = Field(default=0, description="The batch size, for what depends on it.")
+
+
+class VariantRecord(Value):
+    """What a registry shows of one variant, under names that are the same for all of them."""
+
+    name: str = Field(description="The folder below the bundle's `variants`.")
+    params: dict[str, str] = Field(default_factory=dict)
+    metrics: tuple[Measurement, ...] = ()
+
+
 class Registration(Value):
     """What a registry records about one bundle."""
 
@@ -360,14 +376,25 @@ class Registration(Value):
     bundle: Path = Field(description="The unpacked bundle, with its MLmodel file.")
     bundle_digest: str
     bundle_uri: str
+    files_uri: str | None = Field(
+        default=None,
+        description="Where the bundle's files lie as a folder that every reader of the registry "
+        "can reach, if there is such a place.",
+    )
     alias: str | None = None
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict)
     params: dict[str, str] = Field(default_factory=dict)
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: tuple[Measurement, ...] = ()
+    variants: tuple[VariantRecord, ...] = ()
+    datasets: dict[str, Digest] = Field(default_factory=dict, description="By their role.")
+    source_uri: str | None = Field(
+        default=None, description="The model that it was made from, where that is in a registry."
+    )
     evidence: tuple[Path, ...] = Field(
         default=(), description="Files shown beside the version, such as the HTML report."
     )
+    plots: dict[str, str] = Field(default_factory=dict, description="SVG by file name.")
 
 
 class Registry(Protocol):

@@ -5,7 +5,7 @@ No judgement is made here; numbers that are not finite are None, since JSON has 
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from slipway.artifacts import ArtifactRef, Digest, Value
 from slipway.specs import (
@@ -71,6 +71,43 @@ class ExportReport(Value):
     noise: tuple[OutputNoise, ...] = Field(
         default=(), description="The source's own, where its framework can be run in other ways."
     )
+
+
+FailureKind = Literal[
+    "unsupported-operator",
+    "opset",
+    "frozen-dimension",
+    "dtype",
+    "training-mode",
+    "factory",
+    "converter",
+    "invalid-graph",
+    "crash",
+    "timeout",
+    "out-of-memory",
+    "unforeseen",
+]
+
+
+class ExportFailure(Value):
+    """Why a source was not exported: of which kind that is, and what was asked of which file."""
+
+    name: str
+    framework: str
+    source: str = Field(description="The file's own name.")
+    source_digest: Digest
+    source_bytes: int
+    kind: FailureKind
+    message: str = Field(description="The error's own: fact, place and way out.")
+    facts: dict[str, str | int] = Field(
+        default_factory=dict, description="Such as `operator`, `opset`, `needed_opset`, `input`."
+    )
+    opset: int
+    max_opset: int
+    inputs: tuple[TensorInfo, ...] = Field(default=(), description="As the spec has them.")
+    tools: dict[str, str] = Field(description="Versions where the export ran.")
+    python: str
+    platform: str
 
 
 class CheckReport(Value):
@@ -491,7 +528,11 @@ class Provenance(Value):
     """Where a bundle comes from: nothing that changes when the same is made again."""
 
     source_digest: Digest
-    data_digests: dict[str, Digest]
+    data_digests: dict[str, Digest] = Field(description="By role.")
+    folders: tuple[str, ...] = Field(
+        default=(), description="Roles of folders, whose digest is that of their list of files."
+    )
+    spec: dict[str, JsonValue] = Field(default_factory=dict, description="Without any place.")
     spec_digest: Digest
     tools: dict[str, str]
     python: str
@@ -641,3 +682,21 @@ class NightlyReport(Value):
     models: tuple[RegressionReport, ...]
     advisories: tuple[Advisory, ...] = ()
     page: str | None = Field(default=None, description="Path of the page of trends.")
+
+
+class ToolchainReport(Value):
+    """A regression in one toolchain."""
+
+    toolchain: str
+    passed: bool
+    report: NightlyReport | None = Field(
+        default=None, description="None where the environment could not be made or used."
+    )
+    reason: str | None = None
+
+
+class MatrixReport(Value):
+    """The same regression in several toolchains."""
+
+    passed: bool
+    toolchains: tuple[ToolchainReport, ...]

@@ -6,6 +6,7 @@ from prefect.client.schemas.objects import State
 
 from slipway.artifacts import ArtifactRef
 from slipway.errors import ModelError
+from slipway.exporters import TOOLS
 from slipway.reports import (
     Advisory,
     BenchmarkSuite,
@@ -22,7 +23,6 @@ from slipway.stages.releasing import tools_used
 from slipway.stages.verdicts import gather_evidence
 from tasks.policy import cache_report, stage, tool_versions
 from tasks.stages import (
-    FRAMEWORK_TOOLS,
     RUNTIME,
     framework_tools,
     settle_validation,
@@ -145,7 +145,7 @@ def pair_models(
 @stage(name="ask the package index", run_name="ask the package index")
 def todays_advisories(request: RegressionSpec) -> tuple[Advisory, ...]:
     """What is known against the tools of this environment."""
-    tools = sorted({*RUNTIME, *(tool for tools in FRAMEWORK_TOOLS.values() for tool in tools)})
+    tools = sorted({*RUNTIME, *(tool for tools in TOOLS.values() for tool in tools)})
     return nightly.find_advisories(request, tool_versions(tools))
 
 
@@ -160,12 +160,12 @@ def settle_model(subject: Subject, state: State[Any]) -> RegressionReport:
 
 
 @stage(name="record", run_name="record {report.name}")
-def record_measures(report: RegressionReport) -> None:
+def record_measures(request: RegressionSpec, report: RegressionReport) -> None:
     """Put a model's figures into its series."""
-    nightly.record_measures(report)
+    nightly.record_measures(request, report)
 
 
 @stage(name="trends", run_name="write the page of trends")
-def write_trends(report: NightlyReport) -> str:
+def write_trends(request: RegressionSpec, report: NightlyReport) -> str:
     """One HTML page over all models and nights."""
-    return str(nightly.write_trends(report))
+    return str(nightly.write_trends(request, report))

@@ -7,15 +7,26 @@ from prefect.artifacts import (
     create_markdown_artifact,
     create_table_artifact,
 )
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
+from prefect.settings import PREFECT_API_URL
+from prefect.utilities.urls import url_for
 
 from slipway.promotion.pages import promotion_markdown
 from slipway.promotion.records import PromotionReport
+from slipway.reporting.failure import failure_markdown
 from slipway.reporting.markdown import summary_markdown, variants_table
-from slipway.reporting.regression import drifts_table, models_table, nightly_markdown
+from slipway.reporting.regression import (
+    drifts_table,
+    matrix_table,
+    models_table,
+    nightly_markdown,
+)
 from slipway.reports import (
     BundleReport,
     Evidence,
+    ExportFailure,
+    MatrixReport,
     NightlyReport,
     RegisteredVersion,
     RegressionReport,
@@ -23,6 +34,18 @@ from slipway.reports import (
 
 REGRESSED = "slipway.model.regressed"
 """The event of a model that regressed; an automation makes a notification of it."""
+
+
+def run_link() -> dict[str, str]:
+    """The address of the flow run that asks, by its text; nothing where nobody could open it.
+
+    Without a configured API the server lasts as long as the run, and its pages no longer.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or PREFECT_API_URL.value() is None:
+        return {}
+    page = url_for("flow-run", obj_id=context.flow_run.id)
+    return {"Prefect run": page} if page else {}
 
 
 def publish_pages(
@@ -47,6 +70,15 @@ def publish_pages(
             link_text=f"{registered.name} version {registered.version} in MLflow",
             description=f"Bundle {bundle.digest}",
         )
+
+
+def publish_failure(failure: ExportFailure) -> None:
+    """Create the artifact of a release whose source could not be exported."""
+    create_markdown_artifact(
+        key=f"release-{_slug(failure.name)}",
+        markdown=failure_markdown(failure),
+        description=f"Release of {failure.name}",
+    )
 
 
 def announce_regression(report: RegressionReport) -> None:
@@ -82,6 +114,13 @@ def publish_nightly(report: NightlyReport) -> None:
         key="regression-summary",
         markdown=nightly_markdown(report),
         description="What regressed, and what changed since",
+    )
+
+
+def publish_matrix(report: MatrixReport) -> None:
+    """One table: a row a model, a column a toolchain."""
+    create_table_artifact(
+        key="matrix", table=matrix_table(report), description="Models by toolchain"
     )
 
 

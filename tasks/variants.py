@@ -10,6 +10,7 @@ from tasks.stages import (
     explain_failure,
     export_model,
     settle_conversion,
+    settle_export,
     settle_validation,
     validate_model,
 )
@@ -26,12 +27,16 @@ class Made:
 
 def make_variants(spec: ReleaseSpec, materials: Materials) -> Made:
     """Export, prove the export, then make and prove every precision that is asked for."""
-    exported = export_model(
+    exported = settle_export(
+        export_model.submit(
+            spec,
+            source=materials.source,
+            factory=materials.factory,
+            golden=materials.golden,
+            sample_data=materials.sample_data,
+        ),
         spec,
-        source=materials.source,
-        factory=materials.factory,
-        golden=materials.golden,
-        sample_data=materials.sample_data,
+        materials,
     )
 
     baseline = settle_validation(

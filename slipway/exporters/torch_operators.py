@@ -33,7 +33,8 @@ def _rrelu(
     if training:
         raise ExportFailed(
             "the program draws random slopes (RReLU in training mode): call model.eval() before "
-            "torch.export.export"
+            "torch.export.export",
+            facts={"kind": "training-mode"},
         )
     return _op.LeakyRelu(x, alpha=(lower + upper) / 2)
 

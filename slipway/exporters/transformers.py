@@ -35,6 +35,7 @@ from slipway.exporters.recording import (
     record_golden,
     tool_versions,
 )
+from slipway.exporters.routes import refusal
 from slipway.exporters.torch_noise import own_noise
 from slipway.exporters.torch_programs import Program, convert, describe, trace
 from slipway.exporters.transformers_files import load_pretrained
@@ -156,14 +157,14 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
 
 def _export(source: Opened, scratch: Path) -> ExportResult:
     golden = record_golden(source.cases, source.answers)
-    problems = []
+    problems: dict[str, ExportFailed] = {}
     for route, write in ROUTES.items():
         try:
             path = write(source, scratch)
             check_dimensions(model_inputs(read_graph(path)), source.request)
             _check_agreement(path, golden)
         except ExportFailed as error:
-            problems.append(f"{route}: {error}")
+            problems[route] = error
             continue
         return finish_export(
             path,
@@ -172,11 +173,12 @@ def _export(source: Opened, scratch: Path) -> ExportResult:
             scratch=scratch,
             route=route,
             tools=tool_versions("transformers", "torch", "onnxscript", "onnx"),
-            findings=[*source.findings, *(_fallback(problem) for problem in problems)],
+            findings=[*source.findings, *(_fallback(f"{r}: {it}") for r, it in problems.items())],
             noise=_noise(source, golden),
         )
     name = type(source.callee.inner).__name__
-    raise ExportFailed(f"{name} was exported by no route. {'; '.join(problems)}")
+    reasons = "; ".join(f"{route}: {error}" for route, error in problems.items())
+    raise refusal(f"{name} was exported by no route. {reasons}", list(problems.values()))
 
 
 def _noise(source: Opened, golden: GoldenSet) -> tuple[OutputNoise, ...]:
