@@ -297,9 +297,12 @@ def test_the_alias_serves_what_onnxruntime_answers(
     np.testing.assert_allclose(answer, table_scores(rows), rtol=1e-6)
 
 
-def test_what_a_variant_asks_of_its_sessions_is_what_mlflow_gives_them(tmp_path: Path) -> None:
+def test_what_a_variant_asks_of_its_sessions_is_what_mlflow_gives_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow.pyfunc
 
+    monkeypatch.setattr("slipway.packaging.bundle.lacks_vnni", lambda: True)
     content = make_content(tmp_path / "content")
     model = onnx.load(content.variants["fp32"])
     onnx.helper.set_model_props(model, {X64_PRECISION: "1"})
