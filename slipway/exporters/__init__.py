@@ -57,6 +57,7 @@ TRACERS: Final[dict[Framework, str]] = {
     "pytorch": "slipway.exporters.torch_traces",
     "transformers": "slipway.exporters.transformers_traces",
     "keras": "slipway.exporters.keras_traces",
+    "tensorflow": "slipway.exporters.tensorflow_traces",
 }
 """What records a source's values inside, for frameworks that can: `slipway.protocols.Tracer`."""
 
