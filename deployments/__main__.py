@@ -12,7 +12,7 @@ from typing import get_args
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 
-from deployments import flows, pools
+from deployments import automations, flows, notifications, pools
 from deployments.changes import Change
 
 
@@ -24,9 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("PREFECT_API_AUTH_STRING to user:password if it asks for them")
         return 2
     try:
+        told = notifications.address()
         with get_client(sync_client=True) as client:
             _say(pools.apply(client, asked.workers))
             _say(flows.apply(client))
+            _say(notifications.apply(told))
+            _say(automations.apply(client))
     except (ValueError, OSError, PrefectHTTPStatusError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -13,18 +13,13 @@ from tasks.policy import cache_report
 from tasks.stages import (
     benchmark_models,
     build_bundle,
-    convert_model,
-    explain_failure,
-    export_model,
     fetch_materials,
     register_release,
     selftest_bundle,
-    settle_conversion,
-    settle_validation,
     unpack_bundle,
-    validate_model,
     write_report,
 )
+from tasks.variants import make_variants
 
 
 @flow(
@@ -43,63 +38,15 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
     """
     materials = fetch_materials(spec)
     spec = materials.complete(spec)
-    exported = export_model(
-        spec,
-        source=materials.source,
-        factory=materials.factory,
-        golden=materials.golden,
-        sample_data=materials.sample_data,
-    )
+    made = make_variants(spec, materials)
 
-    baseline = settle_validation(
-        validate_model.submit(
-            spec, "fp32", exported.model, exported.golden, materials.evaluation, baseline=None
-        ),
-        "fp32",
-    )
-    if not baseline.passed:
-        baseline = explain_failure(spec, materials, exported, baseline)
-    # Nothing is made of an export that is wrong.
-    asked = spec.precisions.asked() if baseline.passed else spec.precisions.baseline()
-
-    converting = {
-        precision: convert_model.submit(
-            spec,
-            precision,
-            exported.model,
-            materials.calibration_for(precision),
-            exported.golden,
-            materials.evaluation,
-            baseline=baseline.metric.value if baseline.metric else None,
-        )
-        for precision in asked
-    }
-    conversions = [settle_conversion(future, name) for name, future in converting.items()]
-
-    validating = {
-        made.precision: validate_model.submit(
-            spec,
-            made.precision,
-            made.model,
-            exported.golden,
-            materials.evaluation,
-            baseline=baseline.metric.value if baseline.metric else None,
-        )
-        for made in conversions
-        if made.model is not None and made.precision != "fp32"
-    }
-    validations = [
-        baseline,
-        *(settle_validation(future, name) for name, future in validating.items()),
-    ]
-
-    passed = passed_models(conversions, validations)
+    passed = passed_models(made.conversions, made.validations)
     suites = [
-        benchmark_models(spec, provider, passed, exported.golden)
+        benchmark_models(spec, provider, passed, made.exported.golden)
         for provider in spec.benchmark.providers
         if passed
     ]
-    evidence = gather_evidence(spec, exported, conversions, validations, suites)
+    evidence = gather_evidence(spec, made.exported, made.conversions, made.validations, suites)
 
     bundle = registered = None
     if evidence.passed:

@@ -28,6 +28,7 @@ The number is the exit status of the command line. Tasks retry on `Transient` al
 """
 
 import errno
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 # The machine lacks something that waiting does not bring: space, a right, a quota. A retry would
@@ -47,9 +48,20 @@ _LACKING: Final = {
 
 
 class SlipwayError(Exception):
-    """Anything Slipway refuses or fails to do: the message holds fact, place and way out."""
+    """Anything Slipway refuses or fails to do: the message holds fact, place and way out.
+
+    Attributes:
+        facts: What the message says, for pages and scripts: `kind`, `operator`, `opset`, ...
+        report: The page that tells more, where one was written.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str = "", *, facts: Mapping[str, str | int] | None = None) -> None:
+        """Take the message, and what it says."""
+        super().__init__(message)
+        self.facts = dict(facts or {})
+        self.report: str | None = None
 
 
 class ModelError(SlipwayError):

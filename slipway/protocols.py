@@ -18,6 +18,7 @@ from slipway.reports import (
     OutputNoise,
     RegisteredVersion,
     ScaleAudit,
+    SeriesPoint,
     Status,
     TensorInfo,
 )
@@ -352,6 +353,22 @@ class VersionAbout(Value):
     description: str = ""
 
 
+class Measurement(Value):
+    """One number of a release, as registries plot it."""
+
+    name: str
+    value: float
+    step: int = Field(default=0, description="The batch size, for what depends on it.")
+
+
+class VariantRecord(Value):
+    """What a registry shows of one variant, under names that are the same for all of them."""
+
+    name: str = Field(description="The folder below the bundle's `variants`.")
+    params: dict[str, str] = Field(default_factory=dict)
+    metrics: tuple[Measurement, ...] = ()
+
+
 class Registration(Value):
     """What a registry records about one bundle."""
 
@@ -359,14 +376,25 @@ class Registration(Value):
     bundle: Path = Field(description="The unpacked bundle, with its MLmodel file.")
     bundle_digest: str
     bundle_uri: str
+    files_uri: str | None = Field(
+        default=None,
+        description="Where the bundle's files lie as a folder that every reader of the registry "
+        "can reach, if there is such a place.",
+    )
     alias: str | None = None
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict)
     params: dict[str, str] = Field(default_factory=dict)
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: tuple[Measurement, ...] = ()
+    variants: tuple[VariantRecord, ...] = ()
+    datasets: dict[str, Digest] = Field(default_factory=dict, description="By their role.")
+    source_uri: str | None = Field(
+        default=None, description="The model that it was made from, where that is in a registry."
+    )
     evidence: tuple[Path, ...] = Field(
         default=(), description="Files shown beside the version, such as the HTML report."
     )
+    plots: dict[str, str] = Field(default_factory=dict, description="SVG by file name.")
 
 
 class Registry(Protocol):
@@ -400,6 +428,17 @@ class Registry(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """All names under which something is registered, in order."""
+        ...
+
+    def record(self, name: str, series: str, point: SeriesPoint) -> None:
+        """Add a point to one of a model's series of measurements.
+
+        A name under which nothing is registered may have series as well.
+        """
+        ...
+
+    def recorded(self, name: str, series: str) -> tuple[SeriesPoint, ...]:
+        """The points of a series, oldest first; none where nothing was recorded."""
         ...
 
     def aliases(self, name: str) -> Mapping[str, int]:

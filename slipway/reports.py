@@ -5,7 +5,7 @@ No judgement is made here; numbers that are not finite are None, since JSON has 
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from slipway.artifacts import ArtifactRef, Digest, Value
 from slipway.specs import (
@@ -71,6 +71,43 @@ class ExportReport(Value):
     noise: tuple[OutputNoise, ...] = Field(
         default=(), description="The source's own, where its framework can be run in other ways."
     )
+
+
+FailureKind = Literal[
+    "unsupported-operator",
+    "opset",
+    "frozen-dimension",
+    "dtype",
+    "training-mode",
+    "factory",
+    "converter",
+    "invalid-graph",
+    "crash",
+    "timeout",
+    "out-of-memory",
+    "unforeseen",
+]
+
+
+class ExportFailure(Value):
+    """Why a source was not exported: of which kind that is, and what was asked of which file."""
+
+    name: str
+    framework: str
+    source: str = Field(description="The file's own name.")
+    source_digest: Digest
+    source_bytes: int
+    kind: FailureKind
+    message: str = Field(description="The error's own: fact, place and way out.")
+    facts: dict[str, str | int] = Field(
+        default_factory=dict, description="Such as `operator`, `opset`, `needed_opset`, `input`."
+    )
+    opset: int
+    max_opset: int
+    inputs: tuple[TensorInfo, ...] = Field(default=(), description="As the spec has them.")
+    tools: dict[str, str] = Field(description="Versions where the export ran.")
+    python: str
+    platform: str
 
 
 class CheckReport(Value):
@@ -491,7 +528,11 @@ class Provenance(Value):
     """Where a bundle comes from: nothing that changes when the same is made again."""
 
     source_digest: Digest
-    data_digests: dict[str, Digest]
+    data_digests: dict[str, Digest] = Field(description="By role.")
+    folders: tuple[str, ...] = Field(
+        default=(), description="Roles of folders, whose digest is that of their list of files."
+    )
+    spec: dict[str, JsonValue] = Field(default_factory=dict, description="Without any place.")
     spec_digest: Digest
     tools: dict[str, str]
     python: str
@@ -556,3 +597,88 @@ class CollectionReport(Value):
     )
     unreferenced_bytes: int
     deleted: bool
+
+
+class Advisory(Value):
+    """What the package index says against a version of a tool."""
+
+    tool: str
+    version: str
+    kind: Literal["vulnerable", "yanked", "unknown"] = Field(
+        description="`unknown` where the index could not be asked."
+    )
+    sentence: str
+
+
+class Drift(Value):
+    """One thing that is not as it was when the promoted version was made."""
+
+    kind: Literal[
+        "export",
+        "variant",
+        "replay",
+        "operators",
+        "digest",
+        "parity",
+        "metric",
+        "latency",
+        "size",
+        "advisory",
+        "error",
+    ]
+    place: str = Field(description="The variant or the tool.")
+    regressed: bool = Field(description="Whether it is worse than the limits allow.")
+    sentence: str
+    before: float | None = None
+    after: float | None = None
+
+
+class ToolChange(Value):
+    """A tool whose version is another than the promoted version was made with."""
+
+    tool: str
+    before: str
+    after: str
+
+
+class RegressionReport(Value):
+    """One model made again with today's tools, beside its promoted version."""
+
+    name: str
+    version: int | None = Field(
+        default=None, description="The promoted version; None where there is none yet."
+    )
+    bundle_digest: Digest | None = None
+    passed: bool
+    drifts: tuple[Drift, ...] = ()
+    tools: dict[str, str] = Field(default_factory=dict, description="What it was made with.")
+    changed_tools: tuple[ToolChange, ...] = ()
+    cause: str | None = Field(
+        default=None, description="What has changed since, where something regressed."
+    )
+    measures: dict[str, float] = Field(
+        default_factory=dict, description="What is followed over time, by name."
+    )
+    suites: tuple[BenchmarkSuite, ...] = ()
+    cache: CacheReport = CacheReport(hits=0, misses=0)
+
+    @property
+    def regressions(self) -> tuple[Drift, ...]:
+        """The drifts that fail it."""
+        return tuple(drift for drift in self.drifts if drift.regressed)
+
+
+class SeriesPoint(Value):
+    """What was measured of a model at one time."""
+
+    at_s: float = Field(description="Seconds since 1970.")
+    measures: dict[str, float]
+
+
+class NightlyReport(Value):
+    """What a regression run came to, over all models."""
+
+    passed: bool
+    models: tuple[RegressionReport, ...]
+    advisories: tuple[Advisory, ...] = ()
+    page: str | None = Field(default=None, description="Path of the page of trends.")

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         description="Interpreters by framework, each with an environment of its own: "
         "SLIPWAY_PYTHON_TENSORFLOW=/path/to/python and so on.",
     )
+    package_index: str = Field(
+        default="https://pypi.org/pypi",
+        description="Where a nightly regression asks whether the tools in use are yanked or known "
+        "to be vulnerable: NAME/VERSION/json is added.",
+    )
     timeout_s: float = Field(
         default=1800.0, gt=0, description="Wall-clock limit of one isolated stage."
     )

@@ -1,4 +1,4 @@
-"""What a run leaves in the Prefect UI: a table of variants, a summary, a link to the registry."""
+"""What a run leaves in the Prefect UI: tables with a history, summaries, links, events."""
 
 import re
 
@@ -7,11 +7,39 @@ from prefect.artifacts import (
     create_markdown_artifact,
     create_table_artifact,
 )
+from prefect.context import FlowRunContext
+from prefect.events import emit_event
+from prefect.settings import PREFECT_API_URL
+from prefect.utilities.urls import url_for
 
 from slipway.promotion.pages import promotion_markdown
 from slipway.promotion.records import PromotionReport
+from slipway.reporting.failure import failure_markdown
 from slipway.reporting.markdown import summary_markdown, variants_table
-from slipway.reports import BundleReport, Evidence, RegisteredVersion
+from slipway.reporting.regression import drifts_table, models_table, nightly_markdown
+from slipway.reports import (
+    BundleReport,
+    Evidence,
+    ExportFailure,
+    NightlyReport,
+    RegisteredVersion,
+    RegressionReport,
+)
+
+REGRESSED = "slipway.model.regressed"
+"""The event of a model that regressed; an automation makes a notification of it."""
+
+
+def run_link() -> dict[str, str]:
+    """The address of the flow run that asks, by its text; nothing where nobody could open it.
+
+    Without a configured API the server lasts as long as the run, and its pages no longer.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or PREFECT_API_URL.value() is None:
+        return {}
+    page = url_for("flow-run", obj_id=context.flow_run.id)
+    return {"Prefect run": page} if page else {}
 
 
 def publish_pages(
@@ -38,6 +66,51 @@ def publish_pages(
         )
 
 
+def publish_failure(failure: ExportFailure) -> None:
+    """Create the artifact of a release whose source could not be exported."""
+    create_markdown_artifact(
+        key=f"release-{_slug(failure.name)}",
+        markdown=failure_markdown(failure),
+        description=f"Release of {failure.name}",
+    )
+
+
+def announce_regression(report: RegressionReport) -> None:
+    """Leave the model's table of drifts, and raise the event where it regressed."""
+    if report.drifts:
+        create_table_artifact(
+            key=f"drifts-{_slug(report.name)}",
+            table=drifts_table(report),
+            description=f"What of {report.name} is not as it was when it was promoted",
+        )
+    if not report.passed:
+        emit_event(
+            REGRESSED,
+            resource={
+                "prefect.resource.id": f"slipway.model.{report.name}",
+                "prefect.resource.name": report.name,
+            },
+            payload={
+                "model": report.name,
+                "version": report.version,
+                "regressions": [drift.sentence for drift in report.regressions],
+                "cause": report.cause,
+            },
+        )
+
+
+def publish_nightly(report: NightlyReport) -> None:
+    """One table over all models, whose history is that of the nights, and its summary."""
+    create_table_artifact(
+        key="regression", table=models_table(report), description="Models made again today"
+    )
+    create_markdown_artifact(
+        key="regression-summary",
+        markdown=nightly_markdown(report),
+        description="What regressed, and what changed since",
+    )
+
+
 def publish_promotion(report: PromotionReport) -> None:
     """What became of a promotion or a rollback; one key an alias, so that the UI shows history."""
     create_markdown_artifact(
@@ -48,4 +121,5 @@ def publish_promotion(report: PromotionReport) -> None:
 
 
 def _slug(name: str) -> str:
+    """A name as the key of an artifact."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -9,7 +9,8 @@ from typing import Any
 from prefect.futures import PrefectFuture
 
 from slipway.artifacts import ArtifactRef
-from slipway.errors import ModelError
+from slipway.errors import ModelError, SlipwayError
+from slipway.exporters import TOOLS
 from slipway.providers.hardware import made_here
 from slipway.reports import (
     BenchmarkSuite,
@@ -17,6 +18,7 @@ from slipway.reports import (
     CheckReport,
     ConversionReport,
     Evidence,
+    ExportFailure,
     ExportReport,
     Finding,
     RegisteredVersion,
@@ -25,31 +27,21 @@ from slipway.reports import (
     ValidationReport,
 )
 from slipway.specs import Framework, Precision, ReleaseSpec
-from slipway.stages import explaining, making, proving, releasing
+from slipway.stages import explaining, failing, making, proving, registering, releasing
 from slipway.stages.interpreters import interpreter_for
 from slipway.stages.making import Materials
+from tasks.pages import publish_failure, run_link
 from tasks.policy import stage, tool_versions
 
 RUNTIME = ("onnxruntime", "onnx", "numpy")
-FRAMEWORK_TOOLS = {
-    "pytorch": ("torch", "onnxscript"),
-    "sklearn": ("scikit-learn", "skl2onnx"),
-    "xgboost": ("xgboost", "xgboost-cpu"),
-    "lightgbm": ("lightgbm",),
-    "catboost": ("catboost",),
-    "onnx": ("onnx", "onnxruntime"),
-    "transformers": ("transformers", "torch", "onnxscript"),
-    "keras": ("keras", "tensorflow", "tf2onnx"),
-    "tensorflow": ("tensorflow", "tf2onnx"),
-}
 
 
 def framework_tools(framework: Framework) -> dict[str, str]:
     """Versions of what exports a framework's models, in the environment where that happens."""
     there = interpreter_for(framework)
     if there is None:
-        return tool_versions(FRAMEWORK_TOOLS[framework])
-    return there.versions((*FRAMEWORK_TOOLS[framework], "onnx", "numpy"))
+        return tool_versions(TOOLS[framework])
+    return there.versions((*TOOLS[framework], "onnx", "numpy"))
 
 
 @stage(name="fetch", run_name="fetch {spec.name}")
@@ -250,7 +242,7 @@ def _bundle_reads(given: dict[str, Any]) -> object:
 @stage(
     name="bundle",
     run_name="bundle {spec.name}",
-    code_version=2,
+    code_version=3,
     reads=_bundle_reads,
     tools=("slipway", *RUNTIME),
 )
@@ -293,7 +285,28 @@ def register_release(
     spec: ReleaseSpec, bundle: BundleReport, evidence: Evidence
 ) -> RegisteredVersion | None:
     """One version per bundle, then the alias; a re-run finds it."""
-    return releasing.register_release(spec, bundle, evidence)
+    return registering.register_release(spec, bundle, evidence, links=run_link())
+
+
+@stage(name="report", run_name="report {failure.name}")
+def write_failure(failure: ExportFailure) -> str:
+    """The HTML page of an export that failed."""
+    return str(failing.write_failure(failure))
+
+
+def settle_export(
+    future: PrefectFuture[ExportReport], spec: ReleaseSpec, materials: Materials
+) -> ExportReport:
+    """An export's report; one that the model is at fault for leaves a page, and fails the run."""
+    found: ExportReport | BaseException = future.result(raise_on_failure=False)
+    if isinstance(found, SlipwayError):
+        failure = failing.describe_failure(spec, materials, found)
+        if failure is not None:
+            found.report = write_failure(failure)
+            publish_failure(failure)
+    if isinstance(found, BaseException):
+        raise found
+    return ExportReport.model_validate(found)
 
 
 def settle_conversion(

@@ -81,6 +81,37 @@ def release(spec_file: Spec, as_json: Json = False) -> None:
 
 
 @app.command()
+def regress(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Registered models; all with the alias if none.", metavar="[NAME]..."),
+    ] = None,
+    spec: Annotated[
+        list[Path] | None, typer.Option("--spec", help="A release spec to look at as well.")
+    ] = None,
+    alias: Annotated[str, typer.Option(help="What today's is held against.")] = "champion",
+    latency: Annotated[
+        bool, typer.Option(help="Measure variants whose bytes differ side by side.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Make promoted models again with today's tools, and compare: the nightly regression."""
+    with answering(as_json=as_json):
+        from slipway.cli.flows import run_regression
+        from slipway.cli.regression_view import print_regression
+        from slipway.specs import regression_spec
+
+        report = run_regression(
+            regression_spec(
+                models=models or (), specs=map(str, spec or ()), alias=alias, latency=latency
+            )
+        )
+        answer(
+            report, as_json=as_json, words=lambda: print_regression(report), passed=report.passed
+        )
+
+
+@app.command()
 def export(
     spec_file: Spec,
     out: Annotated[Path, typer.Option("--out", help="Folder for model.onnx and golden.npz.")],

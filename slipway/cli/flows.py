@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from slipway.errors import EnvironmentMissing, SlipwayError
 from slipway.promotion.records import PromotionReport
-from slipway.reports import ReleaseReport
-from slipway.specs import PromotionRequest, ReleaseSpec, RollbackRequest
+from slipway.reports import NightlyReport, ReleaseReport
+from slipway.specs import PromotionRequest, RegressionSpec, ReleaseSpec, RollbackRequest
 
 Report = TypeVar("Report", bound=BaseModel)
 
@@ -30,6 +30,11 @@ def run_release(spec: ReleaseSpec) -> ReleaseReport:
         SlipwayError: whatever stopped the flow before it had a report.
     """
     return _run("release", spec, returns=ReleaseReport)
+
+
+def run_regression(request: RegressionSpec) -> NightlyReport:
+    """Run the regression flow here and wait; raises as `run_release` does."""
+    return _run("regression", request, returns=NightlyReport)
 
 
 def run_promotion(request: PromotionRequest) -> PromotionReport:

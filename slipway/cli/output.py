@@ -36,10 +36,15 @@ def answering(*, as_json: bool, working: str = "") -> Iterator[None]:
 
 
 def _refuse(error: SlipwayError, *, as_json: bool) -> NoReturn:
+    page = {"report": error.report} if error.report else {}
     if as_json:
-        kind = type(error).__name__
-        print_json({"passed": False, "error": {"type": kind, "message": str(error)}})
+        told: dict[str, object] = {"type": type(error).__name__, "message": str(error)}
+        if error.facts:
+            told["facts"] = error.facts
+        print_json({"passed": False, "error": told, **page})
     complain(str(error))
+    if page and not as_json:
+        say(f"report    {error.report}")
     raise typer.Exit(error.exit_code) from error
 
 

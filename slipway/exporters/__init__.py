@@ -40,6 +40,19 @@ EXPORTERS: Final[dict[Framework, str]] = {
     "tensorflow": "slipway.exporters.tensorflow",
 }
 
+TOOLS: Final[dict[Framework, tuple[str, ...]]] = {
+    "pytorch": ("torch", "onnxscript"),
+    "sklearn": ("scikit-learn", "skl2onnx"),
+    "xgboost": ("xgboost", "xgboost-cpu"),
+    "lightgbm": ("lightgbm",),
+    "catboost": ("catboost",),
+    "onnx": ("onnx", "onnxruntime"),
+    "transformers": ("transformers", "torch", "onnxscript"),
+    "keras": ("keras", "tensorflow", "tf2onnx"),
+    "tensorflow": ("tensorflow", "tf2onnx"),
+}
+"""The packages that decide what a framework's exporter writes."""
+
 TRACERS: Final[dict[Framework, str]] = {
     "pytorch": "slipway.exporters.torch_traces",
     "keras": "slipway.exporters.keras_traces",

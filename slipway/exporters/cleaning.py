@@ -92,7 +92,8 @@ def finish_export(
     if opset != request.opset:
         raise ExportFailed(
             f"opset {request.opset} was asked for and {route} wrote opset {opset}; set "
-            f"opset: {opset} in the spec"
+            f"opset: {opset} in the spec",
+            facts={"kind": "opset", "opset": request.opset, "needed_opset": opset},
         )
     inputs = model_inputs(model)
     check_dimensions(inputs, request)
@@ -129,7 +130,8 @@ def check_dimensions(inputs: Sequence[TensorInfo], request: ExportRequest) -> No
             if isinstance(want, str) and isinstance(have, int):
                 raise ExportFailed(
                     f"input {name}: dimension {axis} was asked for as dynamic ({want}), and the "
-                    f"exported graph fixes it at {have}"
+                    f"exported graph fixes it at {have}",
+                    facts={"kind": "frozen-dimension", "input": name, "dimension": want},
                 )
 
 

@@ -24,7 +24,8 @@ def build_from_factory(request: ExportRequest) -> Any:  # noqa: ANN401 - whateve
         raise  # the limit's doing, and told as such
     except Exception as error:
         raise ExportFailed(
-            f"the factory {request.source.factory} raised {type(error).__name__}: {error}"
+            f"the factory {request.source.factory} raised {type(error).__name__}: {error}",
+            facts={"kind": "factory"},
         ) from error
 
 

@@ -76,7 +76,8 @@ def _nowhere(failures: list[ExportFailed], asked: ExportRequest) -> ExportFailed
     first = failures[0]
     if len(failures) == 1:
         return first
-    return type(first)(f"{first}; nor is it exported at opset {asked.opset}")
+    message = f"{first}; nor is it exported at opset {asked.opset}"
+    return type(first)(message, facts={**first.facts, "tried_opset": asked.opset})
 
 
 def _since(name: str) -> int:
@@ -96,7 +97,8 @@ def _versions(name: str) -> list[int]:
 def _not_allowed(failure: ExportFailed, needed: int, request: ExportRequest) -> ExportFailed:
     return UnsupportedOperator(
         f"{failure}; opset {needed} has what is missing, and the spec allows opset "
-        f"{request.max_opset}: set max_opset: {needed}, or opset: {needed}"
+        f"{request.max_opset}: set max_opset: {needed}, or opset: {needed}",
+        facts={"opset": request.opset, **failure.facts, "needed_opset": needed},
     )
 
 

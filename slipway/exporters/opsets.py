@@ -34,9 +34,11 @@ def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """
     given = opset_of(model)
     way_out = f"set opset: {given} in the spec, or export the model again with opset {opset}"
+    facts: dict[str, str | int] = {"kind": "opset", "opset": opset, "needed_opset": given}
     if model.ByteSize() > _PROTOBUF_BYTES:
         raise ExportFailed(
-            f"the model is too large to be converted from opset {given} to {opset}: {way_out}"
+            f"the model is too large to be converted from opset {given} to {opset}: {way_out}",
+            facts=facts,
         )
     try:
         if model.functions:
@@ -45,7 +47,8 @@ def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     except Exception as error:  # the converter asserts and raises whatever its adapters do
         raise ExportFailed(
             f"onnx.version_converter does not get from opset {given} to {opset}: "
-            f"{first_lines(error)}; {way_out}"
+            f"{first_lines(error)}; {way_out}",
+            facts=facts,
         ) from error
     for before, after in (
         (model_inputs(model), model_inputs(converted)),
@@ -53,7 +56,8 @@ def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     ):
         if [tensor.name for tensor in before] != [tensor.name for tensor in after]:
             raise ExportFailed(
-                f"onnx.version_converter changes the model's inputs or outputs: {way_out}"
+                f"onnx.version_converter changes the model's inputs or outputs: {way_out}",
+                facts=facts,
             )
     # It drops the opsets of further domains, and with them their operators' meaning.
     known = {entry.domain for entry in converted.opset_import}

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import onnx
 
-from slipway.errors import CheckFailed, ExportFailed
+from slipway.errors import CheckFailed, ExportFailed, SlipwayError, UnsupportedOperator
 from slipway.exporters.cleaning import EXTERNAL_DATA_BYTES
 from slipway.providers.sessions import Session
 from slipway.reports import Finding
@@ -51,6 +51,7 @@ def choose_route(routes: Sequence[Route], golden: GoldenSet, path: Path) -> Chos
         ExportFailed: when no route gives a model that runs, with each one's reason.
     """
     failures: dict[str, list[str]] = {}
+    errors: list[SlipwayError] = []
     nearest: tuple[float, Route, onnx.ModelProto] | None = None
     for route in routes:
         try:
@@ -59,6 +60,7 @@ def choose_route(routes: Sequence[Route], golden: GoldenSet, path: Path) -> Chos
             error = _worst_error(path, golden)
         except (ExportFailed, CheckFailed) as failure:
             failures.setdefault(str(failure), []).append(route.name)
+            errors.append(failure)
             continue
         if error <= 1:
             return Chosen(route.name, path)
@@ -67,7 +69,7 @@ def choose_route(routes: Sequence[Route], golden: GoldenSet, path: Path) -> Chos
     if nearest is None:
         path.unlink(missing_ok=True)
         reasons = [f"{' and '.join(names)}: {reason}" for reason, names in failures.items()]
-        raise ExportFailed("; ".join(reasons))
+        raise refusal("; ".join(reasons), errors)
     error, route, model = nearest
     _save(model, path)
     message = (
@@ -76,6 +78,13 @@ def choose_route(routes: Sequence[Route], golden: GoldenSet, path: Path) -> Chos
     )
     finding = Finding(level="warning", code="routes-disagree", message=message)
     return Chosen(route.name, path, (finding,))
+
+
+def refusal(message: str, failures: Sequence[SlipwayError]) -> ExportFailed:
+    """One error for those of every route: of their class and with their facts, where they agree."""
+    alike = all(isinstance(failure, UnsupportedOperator) for failure in failures)
+    facts = next((failure.facts for failure in failures if failure.facts), None)
+    return (UnsupportedOperator if alike else ExportFailed)(message, facts=facts)
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
@@ -115,7 +124,10 @@ def _worst_error(path: Path, golden: GoldenSet) -> float:
 def _error(name: str, answer: Array, reference: Array) -> float:
     if answer.shape != reference.shape:
         raise CheckFailed(
-            f"output {name} has shape {list(answer.shape)}, the model gives {list(reference.shape)}"
+            f"output {name} has shape {list(answer.shape)}, the model gives "
+            f"{list(reference.shape)}: the converter froze a size; give that dimension as a number "
+            "in the spec's inputs",
+            facts={"kind": "frozen-dimension", "output": name},
         )
     if reference.dtype.kind not in "fiub":
         return 0.0 if np.array_equal(answer.astype(str), reference.astype(str)) else np.inf

@@ -83,7 +83,7 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
     estimator = load_estimator(request)
     check_estimator(estimator, request.path.name)
     samples = golden_samples(request)
-    problems: list[str] = []
+    problems: list[ExportFailed] = []
     for inputs in _input_choices(estimator, samples, request):
         outputs = output_names(
             tuple(answers_of(estimator)),
@@ -95,7 +95,7 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         try:
             model = _convert(source, request)
         except ExportFailed as error:
-            problems.append(str(error))
+            problems.append(error)
             continue
         path = scratch / "model.onnx"
         onnx.save(model, path)
@@ -112,7 +112,7 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
             findings=[*_float_cliffs(inputs, samples), *_left_out(estimator)],
             noise=measure_noise(golden, float64=_running(source)),
         )
-    raise ExportFailed(problems[-1])
+    raise problems[-1]
 
 
 def _input_choices(
@@ -205,7 +205,8 @@ def _convert(source: Source, request: ExportRequest) -> onnx.ModelProto:
     except MissingShapeCalculator as error:
         raise ExportFailed(
             f"{_unknown(error, final)} has no converter to ONNX, neither of skl2onnx nor of ours: "
-            "put another estimator in its place, or one that is fitted to its answers"
+            "put another estimator in its place, or one that is fitted to its answers",
+            facts={"kind": "unsupported-operator", "operator": _unknown(error, final)},
         ) from error
     except CannotConvertError as error:
         raise ExportFailed(f"{type(final).__name__} is not exported with {error}") from error

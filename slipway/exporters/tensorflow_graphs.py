@@ -67,7 +67,10 @@ def describe_input(
         ExportFailed: when the model fixes what the spec wants dynamic.
     """
     if dtype not in DTYPES:
-        raise ExportFailed(f"input {name} is {dtype}, which no input data can have")
+        raise ExportFailed(
+            f"input {name} is {dtype}, which no input data can have",
+            facts={"kind": "dtype", "input": name, "dtype": dtype},
+        )
     asked = request.inputs.get(name)
     if asked is None:
         sizes = [_default_size(name, axis, size) for axis, size in enumerate(shape)]
@@ -251,7 +254,8 @@ def _refuse_leftovers(model: onnx.ModelProto) -> None:
     if unknown:
         raise UnsupportedOperator(
             f"tf2onnx has no ONNX for TensorFlow's {', '.join(unknown)}; replace the layers that "
-            "use it, or leave them out of the exported model"
+            "use it, or leave them out of the exported model",
+            facts={"operator": ", ".join(unknown), "opset": opsets.get("", 0)},
         )
 
 
@@ -310,6 +314,7 @@ def _check_size(name: str, want: int | str, size: int | None, shape: Sequence[in
     if isinstance(want, str):
         raise ExportFailed(
             f"input {name}: a dimension was asked for as dynamic ({want}), and the model fixes it "
-            f"at {size}; its shape is {list(shape)}"
+            f"at {size}; its shape is {list(shape)}",
+            facts={"kind": "frozen-dimension", "input": name, "dimension": want, "size": size},
         )
     raise SpecError(f"input {name}: a dimension is {want} in the spec, {size} in the model")

@@ -51,7 +51,10 @@ def describe_outputs(
     for index, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
         dtype = tensor.dtype.name
         if dtype not in DTYPES:
-            raise ExportFailed(f"output {name} is {dtype}, which no served output can have")
+            raise ExportFailed(
+                f"output {name} is {dtype}, which no served output can have",
+                facts={"kind": "dtype", "output": name, "dtype": dtype},
+            )
         seen = [(feeds, answers[index].shape) for feeds, answers in runs]
         rank = len(seen[0][1])
         static = tensor.shape.as_list() if tensor.shape.rank is not None else [None] * rank

@@ -150,7 +150,10 @@ def describe(program: torch.export.ExportedProgram, request: ExportRequest) -> P
 def _dtype(name: str, value: torch.Tensor, request: ExportRequest) -> DType:
     """The program's element type, which the spec must not contradict."""
     if value.dtype not in _DTYPES:
-        raise ExportFailed(f"input {name} is {value.dtype}, which no input data can have")
+        raise ExportFailed(
+            f"input {name} is {value.dtype}, which no input data can have",
+            facts={"kind": "dtype", "input": name, "dtype": str(value.dtype)},
+        )
     has = _DTYPES[value.dtype]
     asked = request.inputs[name].dtype if name in request.inputs else has
     if asked != has:
@@ -171,7 +174,8 @@ def _dimension(
             raise ExportFailed(
                 f"input {name}: dimension {axis} was asked for as dynamic ({asked}), and the "
                 f"program fixes it at {size}; save it with torch.export.export(..., "
-                "dynamic_shapes=...)"
+                "dynamic_shapes=...)",
+                facts={"kind": "frozen-dimension", "input": name, "dimension": asked, "size": size},
             )
         if asked not in {None, size}:
             raise SpecError(
@@ -224,7 +228,8 @@ def _run_source(program: Program, feeds: Mapping[str, Array]) -> Any:  # noqa: A
             raise ExportFailed(
                 f"the traced program takes no inputs of shape {shapes} ({first_lines(error)}): the "
                 "model's code computes with that size as a plain number, so that it cannot be "
-                "dynamic; fix it in the spec's inputs, or change the model"
+                "dynamic; fix it in the spec's inputs, or change the model",
+                facts={"kind": "frozen-dimension"},
             ) from error
         raise DataError(
             f"the source model does not run on golden inputs of shape {shapes}: "
@@ -260,7 +265,7 @@ def to_onnx(
     """
     try:
         exported = torch.onnx.export(
-            program.program,
+            _without_projections(program.program),
             (),
             dynamo=True,
             opset_version=request.opset,
@@ -276,11 +281,31 @@ def to_onnx(
     return exported
 
 
+def _without_projections(
+    program: torch.export.ExportedProgram,
+) -> torch.export.ExportedProgram:
+    """A program whose LSTMs with `proj_size` are written out step by step: ONNX's has none."""
+    lstm = torch.ops.aten.lstm.input
+    projected = [
+        node
+        for node in program.graph.nodes
+        if node.target is lstm
+        and node.args[1][0].meta["val"].shape != node.args[1][1].meta["val"].shape
+    ]
+    if not projected:
+        return program
+    unrolled = torch.export.default_decompositions()[lstm]
+    written_out: torch.export.ExportedProgram = program.run_decompositions({lstm: unrolled})
+    return written_out
+
+
 def _refusal(program: Program, error: BaseException, opset: int) -> ExportFailed:
     """What torch.onnx refused: an operator, with its place in the model, or anything else."""
     node = _TRANSLATED.search(str(error))
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, ExportFailed):  # of a translation of ours
+        return error
     operator = _OPERATOR.search(str(error))
     if operator is None:
         return ExportFailed(f"torch.onnx does not export the program: {first_lines(error)}")
@@ -290,5 +315,6 @@ def _refusal(program: Program, error: BaseException, opset: int) -> ExportFailed
     return UnsupportedOperator(
         f"unsupported operator {operator[1]}{''.join(places)}: torch.onnx has no ONNX for it at "
         f"opset {opset}; write it with operators that ONNX has, or leave it out of the exported "
-        "model"
+        "model",
+        facts={"operator": operator[1], "opset": opset},
     )

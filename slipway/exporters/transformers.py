@@ -26,16 +26,19 @@ from slipway.exporters.cleaning import check_dimensions, clean_model, finish_exp
 from slipway.exporters.naming import output_names
 from slipway.exporters.opsets import convert_opset
 from slipway.exporters.recording import golden_cases, golden_samples, record_golden, tool_versions
+from slipway.exporters.routes import refusal
 from slipway.exporters.torch_programs import convert, describe, trace
 from slipway.exporters.transformers_files import load_pretrained
 from slipway.exporters.transformers_inputs import infer_inputs, made_up_cases
 from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest, ExportResult
+from slipway.providers.sessions import Session
 from slipway.providers.signature import model_inputs, read_graph
 from slipway.reports import Finding, TensorInfo
 from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenSet
 from slipway.specs import TensorSpec, Tolerance
+from slipway.validation.diagnosis import diagnose
 from slipway.validation.parity import check_parity
 
 LEGACY_MAX_OPSET: Final = 20
@@ -103,14 +106,14 @@ def _export(request: ExportRequest, scratch: Path) -> ExportResult:
     names = output_names(callee.outputs, inputs=callee.names, asked=request.outputs)
     golden = record_golden(cases, _as_source(callee, names))
     example = cases[min(1, len(cases) - 1)]
-    problems = []
+    problems: dict[str, ExportFailed] = {}
     for route, write in ROUTES.items():
         try:
             path = write(callee, names, example, asked, scratch)
             check_dimensions(model_inputs(read_graph(path)), asked)
             _check_agreement(path, golden)
         except ExportFailed as error:
-            problems.append(f"{route}: {error}")
+            problems[route] = error
             continue
         return finish_export(
             path,
@@ -119,9 +122,12 @@ def _export(request: ExportRequest, scratch: Path) -> ExportResult:
             scratch=scratch,
             route=route,
             tools=tool_versions("transformers", "torch", "onnxscript", "onnx"),
-            findings=[*findings, *(_fallback(problem) for problem in problems)],
+            findings=[*findings, *(_fallback(f"{r}: {it}") for r, it in problems.items())],
         )
-    raise ExportFailed(f"{type(inner).__name__} was exported by no route. {'; '.join(problems)}")
+    reasons = "; ".join(f"{route}: {error}" for route, error in problems.items())
+    raise refusal(
+        f"{type(inner).__name__} was exported by no route. {reasons}", list(problems.values())
+    )
 
 
 def _part_to_export(model: PreTrainedModel) -> tuple[torch.nn.Module, list[Finding]]:
@@ -203,13 +209,19 @@ def _info(name: str, spec: TensorSpec) -> TensorInfo:
 
 
 def _check_agreement(path: Path, golden: GoldenSet) -> None:
+    """Refuse a graph that answers otherwise than the model, with the cause where it can be told."""
     try:
-        report = check_parity(path, golden, tolerance=_SAME)
+        session = Session(path)
+        report = check_parity(session, golden, tolerance=_SAME)
     except CheckFailed as error:
         raise ExportFailed(str(error)) from error
-    if not report.passed:
-        reasons = [output.reason for output in report.outputs if output.reason]
-        raise ExportFailed(f"the exported graph answers otherwise: {reasons[0]}")
+    if report.passed:
+        return
+    cause = diagnose(session, golden, _SAME, model=path)
+    if cause is not None and cause.kind == "frozen-dimension":
+        raise ExportFailed(f"{cause.sentence}; fix that size in the spec's inputs")
+    reasons = [cause.sentence] if cause else [o.reason for o in report.outputs if o.reason]
+    raise ExportFailed(f"the exported graph answers otherwise: {reasons[0]}")
 
 
 def _fallback(problem: str) -> Finding:

@@ -86,7 +86,8 @@ def _call(name: str, request: str, scratch: Path) -> dict[str, typing.Any]:
         result = function(hints["request"].model_validate_json(request), scratch)
         return {"result": result.model_dump_json()}
     except SlipwayError as error:
-        return {"error": {"type": type(error).__name__, "message": str(error)}}
+        told = {"type": type(error).__name__, "message": str(error), "facts": error.facts}
+        return {"error": told}
     except OSError as error:
         if error.errno not in _NO_SPACE:
             return _unforeseen(error)

@@ -119,5 +119,11 @@ def _open_answer(child: Child, code: int, what: str) -> str:
     if kind == "ChildOutOfMemory":
         raise out_of_memory(child, what, f"; {message}" if message else "")
     if kind in error_classes():
-        raise error_classes()[kind](message)
+        raise error_classes()[kind](message, facts=_facts(answer["error"].get("facts")))
     raise ChildFailed(f"{what} failed: {message}{child.tail()}")
+
+
+def _facts(given: object) -> dict[str, str | int]:
+    """A child's facts, as far as they are any: it may be under a model's control."""
+    pairs = given.items() if isinstance(given, dict) else ()
+    return {str(name): value for name, value in pairs if isinstance(value, str | int)}

@@ -5,9 +5,11 @@
     golden/golden.npz                 inputs with the source model's outputs
     assets/...                        label map, tokenizer, statistics
     evidence/...                      reports for people and for scripts
-    provenance.json                   what it was made from, and with which tools
+    provenance.json                   what it was made from and how: an in-toto statement (SLSA)
+    sbom.cdx.json                     the packages of the environment that made it (CycloneDX)
     MLmodel                           names the default variant, so that MLflow loads the bundle
 
 `bundle` builds one, `manifest` is its list of files, `mlmodel` writes what MLflow reads (without
-importing MLflow), `verify` compares a bundle with its manifest, `selftest` runs its variants.
+importing MLflow), `provenance` and `sbom` write what auditors read, `verify` compares a bundle with
+its manifest, `selftest` runs its variants.
 """

@@ -24,6 +24,8 @@ from slipway.packaging.mlmodel import (
     SessionOptions,
     mlmodel_files,
 )
+from slipway.packaging.provenance import PROVENANCE_NAME, make_statement
+from slipway.packaging.sbom import SBOM_NAME, describe_environment
 from slipway.packaging.verify import MLFLOW_MARK, verify_bundle
 from slipway.providers import PROVIDERS
 from slipway.providers.recommended import recommended_entries
@@ -158,9 +160,11 @@ def _write(root: Path, content: BundleContent) -> Manifest:
         _put(root / "evidence" / name, data)
     for provider, settings in content.serving.items():
         _put(root / _serving(provider), settings)
-    _put(root / "provenance.json", canonical_json(content.provenance.model_dump(mode="json")))
     variants = _write_variants(root, content)
     _write_default(root, content, variants)
+    _put(root / SBOM_NAME, describe_environment(content.name, tools=content.provenance.tools))
+    statement = make_statement(content.provenance, subjects=describe_tree(root).files)
+    _put(root / PROVENANCE_NAME, canonical_json(statement))
     manifest = Manifest(
         name=content.name,
         files=describe_tree(root).files,

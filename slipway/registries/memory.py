@@ -10,13 +10,14 @@ from slipway.artifacts import Digest
 from slipway.errors import SourceNotFound
 from slipway.protocols import Registration, VersionAbout
 from slipway.registries.views import RegistryView, check_alias, check_name
-from slipway.reports import RegisteredVersion
+from slipway.reports import RegisteredVersion, SeriesPoint
 
 
 @dataclass
 class _Model:
     versions: dict[int, Digest] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
+    series: defaultdict[str, list[SeriesPoint]] = field(default_factory=lambda: defaultdict(list))
     about: dict[int, VersionAbout] = field(default_factory=dict)
 
 
@@ -84,6 +85,17 @@ class MemoryRegistry:
         """All names with a version, in order."""
         with _LOCK:
             return tuple(sorted(name for name, model in self._models.items() if model.versions))
+
+    def record(self, name: str, series: str, point: SeriesPoint) -> None:
+        """Add a point to a series."""
+        with _LOCK:
+            self._models[check_name(name)].series[series].append(point)
+
+    def recorded(self, name: str, series: str) -> tuple[SeriesPoint, ...]:
+        """The points of a series, oldest first."""
+        with _LOCK:
+            points = self._models.get(check_name(name), _Model()).series[series]
+            return tuple(sorted(points, key=lambda point: point.at_s))
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """All aliases."""

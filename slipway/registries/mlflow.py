@@ -1,32 +1,29 @@
 """MLflow as the registry; its SDK is imported when a call needs it.
 
-One version per bundle. On SQLite the version's source is the unpacked bundle itself; a server
-takes no local paths, so there the bundle is uploaded into the version's run first.
+One version per bundle. On SQLite the version's source is the unpacked bundle itself. A server
+takes no local paths: there the source is the bundle's folder in the store, where the store is S3,
+or else the bundle is uploaded into the version's run first.
 """
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from slipway.errors import RegistryUnavailable, RequestError, SourceNotFound
+from slipway.errors import RequestError, SourceNotFound
 from slipway.protocols import Registration, VersionAbout
+from slipway.registries import mlflow_series
 from slipway.registries.mlflow_client import open_client
-from slipway.registries.mlflow_errors import translated
+from slipway.registries.mlflow_errors import despite_races, translated
+from slipway.registries.mlflow_run import close_abandoned, discard_run, link_models, record_run
 from slipway.registries.sqlite import DIGEST_TAG, database_path, peek
 from slipway.registries.views import RegistryView, check_alias, check_name
-from slipway.reports import RegisteredVersion
+from slipway.reports import RegisteredVersion, SeriesPoint
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ARTIFACTS: Final = "mlflow-artifacts"
 """Folder of the runs' files, beside the SQLite file."""
-
-_PARAMS_A_BATCH: Final = 100  # MLflow's limits for one log_batch
-_METRICS_A_BATCH: Final = 500
 
 
 class MlflowRegistry:
@@ -38,7 +35,9 @@ class MlflowRegistry:
     winner.
 
     Each new version has a run with the parameters, the metrics and the evidence. A process killed
-    between run and version leaves a run that nothing points to; the next try makes both.
+    between run and version leaves a run that nothing points to; the next try makes both, and marks
+    that run as killed. The alias comes last: as long as it does not point at the version, what a
+    killed process left undone of it is done by whoever registers the bundle again.
     """
 
     def __init__(self, uri: str) -> None:
@@ -49,8 +48,11 @@ class MlflowRegistry:
         """Make or find the version, then set the alias; unchanged, MLflow is not even imported."""
         name = check_name(registration.name)
         alias = check_alias(registration.alias) if registration.alias else None
-        found = self.find(name, registration.bundle_digest)
-        version = found or self._create(registration)
+        view = self._view(name)
+        version = view.find(registration.bundle_digest) or self._create(registration)
+        moves = alias is not None and view.aliases.get(alias) != version.version
+        if version.created or moves:
+            despite_races(lambda: self._complete(name, version.version))
         if alias is None:
             return version
         self.set_alias(name, alias, version.version)
@@ -84,18 +86,31 @@ class MlflowRegistry:
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version; where it points there already, nothing is written."""
-        for last in (False, True):
-            if self._view(check_name(name)).aliases.get(check_alias(alias)) == version:
-                return
-            try:
-                with translated(f"pointing {name}@{alias} at version {version} in {self.uri}"):
-                    self._client.set_registered_model_alias(name, alias, str(version))
-            except RegistryUnavailable:
-                # Another writer of the same alias may have been a moment earlier: look again.
-                if last:
-                    raise
-            else:
-                return
+        despite_races(lambda: self._point(name, alias, version))
+
+    def _point(self, name: str, alias: str, version: int) -> None:
+        if self._view(check_name(name)).aliases.get(check_alias(alias)) == version:
+            return
+        with translated(f"pointing {name}@{alias} at version {version} in {self.uri}"):
+            self._client.set_registered_model_alias(name, alias, str(version))
+
+    def record(self, name: str, series: str, point: SeriesPoint) -> None:
+        """Add a point to a series, in the experiment that the model's versions are in."""
+        check_name(series)
+        with translated(f"recording {series} of {name} in {self.uri}"):
+            mlflow_series.record(self._client, self._experiment(check_name(name)), series, point)
+
+    def recorded(self, name: str, series: str) -> tuple[SeriesPoint, ...]:
+        """The points of a series, oldest first."""
+        check_name(series)
+        if self._database is not None and not self._database.exists():
+            return ()
+        with translated(f"reading {series} of {name} in {self.uri}"):
+            experiment = self._client.get_experiment_by_name(f"slipway-{check_name(name)}")
+            if experiment is None:
+                return ()
+            run = mlflow_series.find_run(self._client, experiment.experiment_id, series)
+            return mlflow_series.points(self._client, run) if run else ()
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """All aliases of a registered model."""
@@ -155,12 +170,12 @@ class MlflowRegistry:
         client = self._client
         with translated(f"registering {name} in {self.uri}"):
             self._ensure_model(name)
-            run_id = self._log_run(registration)
+            run = record_run(client, self._experiment(name), registration)
             mine = client.create_model_version(
                 name,
-                source=self._source(registration, run_id),
-                run_id=run_id,
-                description=registration.description or None,
+                source=self._source(registration, run.run_id),
+                run_id=run.run_id,
+                description=f"{registration.description}\n{run.links}".strip(),
                 tags={
                     **registration.tags,
                     "bundle_uri": registration.bundle_uri,
@@ -171,9 +186,18 @@ class MlflowRegistry:
             winner = view.find(digest)
             if winner is not None and winner.version != int(mine.version):
                 client.delete_model_version(name, str(mine.version))
-                client.delete_run(run_id)
+                discard_run(client, run.run_id)
                 return winner
         return view.version(int(mine.version), created=True)
+
+    def _complete(self, name: str, version: int) -> None:
+        """Do what is left to do once a version is there; any of its makers may do it."""
+        client = self._client
+        with translated(f"completing version {version} of {name} in {self.uri}"):
+            made = client.get_model_version(name, str(version))
+            if made.run_id:
+                link_models(client, made.run_id, name, version)
+                close_abandoned(client, made.run_id, made.tags[DIGEST_TAG])
 
     def _ensure_model(self, name: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -185,29 +209,13 @@ class MlflowRegistry:
                 raise
 
     def _source(self, registration: Registration, run_id: str) -> str:
+        """Where the version's files are; they are sent to a server only if it cannot read them."""
         if self._database is not None:
             return str(registration.bundle.absolute())
+        if registration.files_uri is not None:
+            return registration.files_uri
         self._client.log_artifacts(run_id, str(registration.bundle), "bundle")
         return f"{self._client.get_run(run_id).info.artifact_uri}/bundle"
-
-    def _log_run(self, registration: Registration) -> str:
-        """One finished run with everything that was found of the bundle."""
-        client = self._client
-        digest = registration.bundle_digest.removeprefix("sha256:")
-        run = client.create_run(
-            self._experiment(registration.name),
-            run_name=f"{registration.name} {digest[:12]}",
-            tags={DIGEST_TAG: digest},
-        )
-        run_id: str = run.info.run_id
-        try:
-            _log(client, run_id, registration)
-        except BaseException:
-            with suppress(Exception):  # the first failure is the one to tell
-                client.set_terminated(run_id, "FAILED")
-            raise
-        client.set_terminated(run_id, "FINISHED")
-        return run_id
 
     def _experiment(self, model: str) -> str:
         """The model's own experiment.
@@ -252,23 +260,3 @@ def _search(client: "MlflowClient", name: str) -> Iterator[Any]:
         token = page.token
         if not token:
             return
-
-
-def _log(client: "MlflowClient", run_id: str, registration: Registration) -> None:
-    from mlflow.entities import Metric, Param
-
-    now = int(time.time() * 1000)
-    params = [Param(key, value) for key, value in registration.params.items()]
-    metrics = [Metric(key, value, now, 0) for key, value in registration.metrics.items()]
-    for some in _batches(params, _PARAMS_A_BATCH):
-        client.log_batch(run_id, params=some)
-    for some in _batches(metrics, _METRICS_A_BATCH):
-        client.log_batch(run_id, metrics=some)
-    for path in registration.evidence:
-        client.log_artifact(run_id, str(path))
-
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -1,7 +1,7 @@
 """What MLflow's failures mean to the caller: try again, correct the request, or look elsewhere."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -55,6 +55,19 @@ def translated(doing: str) -> Iterator[None]:
         if code is None:
             raise
         raise _explain(doing, str(error), code) from error
+
+
+def despite_races(attempt: Callable[[], object], doing: str = "writing") -> None:
+    """Do what MLflow does by looking and then writing; the second time the row is there.
+
+    Another writer of the same row may have been a moment earlier.
+    """
+    try:
+        with translated(doing):
+            attempt()
+    except RegistryUnavailable:
+        with translated(doing):
+            attempt()
 
 
 def _code(error: Exception) -> str | None:

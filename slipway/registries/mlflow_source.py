@@ -42,6 +42,51 @@ class LocatedModel(NamedTuple):
     registry_uri: str
 
 
+class Lineage(NamedTuple):
+    """What MLflow knows of the model that a release was made from."""
+
+    tags: dict[str, str]
+    """For a run: the address, and the run that logged the model."""
+    links: tuple[str, ...]
+    """The same as markdown."""
+    model_id: str | None
+    """Its LoggedModel, where there is one."""
+
+
+def find_lineage(client: "MlflowClient", uri: str | None) -> Lineage:
+    """Where a model in the same MLflow comes from; nothing for models from elsewhere.
+
+    A model whose origin is not there any more is named all the same.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = _ADDRESS.match(uri) if uri else None
+    if uri is None or found is None:
+        return Lineage({}, (), None)
+    run_id, model_id, page = found["run"], None, None
+    try:
+        if found["name"] and found["version"]:
+            page = f"#/models/{found['name']}/versions/{found['version']}"
+            version = client.get_model_version(found["name"], found["version"])
+            run_id = version.run_id
+            logged = _LOGGED.fullmatch(str(version.source))
+            model_id = logged[1] if logged else None
+        if run_id:
+            experiment_id = client.get_run(run_id).info.experiment_id
+            page = page or f"#/experiments/{experiment_id}/runs/{run_id}"
+        if run_id and not model_id:
+            model_id = _logged_in_run(client, run_id, (found["path"] or "").split("/")[0])
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    tags = {"source_model": uri, "source_run_id": run_id}
+    return Lineage(
+        {key: value for key, value in tags.items() if value},
+        (f"Made from [{uri}]({page})" if page else f"Made from `{uri}`",),
+        model_id,
+    )
+
+
 def locate_model(uri: str, *, registry_uri: str) -> LocatedModel:
     """Find `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/ID/PATH`.
 
@@ -136,15 +181,22 @@ def _place_in_run(client: "MlflowClient", run_id: str, path: str) -> str:
     MLflow's own way from runs:/ to a logged model (3.17) asks the process's tracking server, which
     need not be the registry that is asked here.
     """
-    run = client.get_run(run_id)
     name, _, inside = path.partition("/")
-    outputs = getattr(run.outputs, "model_outputs", None) or ()
+    logged = _logged_in_run(client, run_id, name)
+    if logged is None:
+        return f"{str(client.get_run(run_id).info.artifact_uri).rstrip('/')}/{path}"
+    place = str(client.get_logged_model(logged).artifact_location)
+    return f"{place.rstrip('/')}/{inside}".rstrip("/")
+
+
+def _logged_in_run(client: "MlflowClient", run_id: str, name: str) -> str | None:
+    """The last model that a run logged under a name."""
+    outputs = getattr(client.get_run(run_id).outputs, "model_outputs", None) or ()
     logged = [client.get_logged_model(output.model_id) for output in outputs]
     named = [model for model in logged if model.name == name]
     if not named:
-        return f"{str(run.info.artifact_uri).rstrip('/')}/{path}"
-    last = max(named, key=lambda model: model.creation_timestamp)
-    return f"{str(last.artifact_location).rstrip('/')}/{inside}".rstrip("/")
+        return None
+    return str(max(named, key=lambda model: model.creation_timestamp).model_id)
 
 
 def _download(place: str, folder: Path, registry_uri: str) -> Path:

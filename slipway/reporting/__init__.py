@@ -4,5 +4,5 @@
 sentences of a release. Every view uses them, so that a fact reads the same everywhere: `html` (the
 report in the bundle, with `plots` and `report.html.j2`), `markdown` (Prefect's artifact, the
 registered version's description), `terminal` (a table for the command line) and `json_view`
-(`slipway release --json`).
+(`slipway release --json`). `failure` is the page of an export that failed.
 """

@@ -69,7 +69,7 @@ def render_report(evidence: Evidence, *, provenance: Provenance) -> str:
     All text is escaped, nothing outside the file is named, and the document's own policy forbids
     scripts and requests, so that a hostile model name stays text.
     """
-    return _template().render(
+    return template(TEMPLATE).render(
         evidence=evidence,
         provenance=provenance,
         panels=latency_panels(evidence),
@@ -83,7 +83,8 @@ def render_report(evidence: Evidence, *, provenance: Provenance) -> str:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page's template: it escapes all text, and refuses a name that it was not given."""
     environment = Environment(
         loader=PackageLoader("slipway.reporting", ""),
         autoescape=True,
@@ -93,7 +94,7 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.globals.update(cells=cells, fmt=formatting, frontier=frontier, summary=summary)
-    return environment.get_template(TEMPLATE)
+    return environment.get_template(name)
 
 
 def benchmark_rows(evidence: Evidence) -> tuple[BenchmarkReport, ...]:

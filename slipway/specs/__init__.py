@@ -22,6 +22,7 @@ from slipway.specs.precisions import (
     PrecisionsSpec,
 )
 from slipway.specs.promoting import PolicySpec, PromotionRequest, RollbackRequest
+from slipway.specs.regression import RegressionSpec, regression_spec
 from slipway.specs.release import RegisterSpec, ReleaseSpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
 from slipway.specs.words import (
@@ -83,6 +84,7 @@ __all__ = [
     "PromotionRequest",
     "ProviderName",
     "RegisterSpec",
+    "RegressionSpec",
     "ReleaseSpec",
     "RollbackRequest",
     "Scenario",
@@ -97,6 +99,7 @@ __all__ = [
     "load_policy",
     "load_spec",
     "local_path",
+    "regression_spec",
     "resolve_paths",
     "scheme_of",
 ]

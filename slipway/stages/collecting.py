@@ -20,12 +20,13 @@ from slipway.protocols import Registry, Store, StoredObject
 from slipway.registries import open_registry
 from slipway.reports import CollectionReport
 from slipway.settings import Settings
-from slipway.stages.releasing import MATERIALS_NAME
+from slipway.stages.releasing import EVIDENCE_NAME, MATERIALS_NAME
 from slipway.stores import open_store
 
 _DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}")
 _MANIFEST_LIMIT_BYTES: Final = 64 << 20
-_MATERIALS: Final = f"evidence/{MATERIALS_NAME}"
+_NAMING: Final = frozenset({f"evidence/{MATERIALS_NAME}", f"evidence/{EVIDENCE_NAME}"})
+"""Files of a bundle that name what it was made from, and what was made on the way."""
 DAY_S: Final = 86_400.0
 
 
@@ -131,7 +132,7 @@ def _named_by(store: Store, digest: str) -> tuple[set[str], set[str]]:
             return _digests(Tree.from_json(content)), set()
         except IntegrityError:  # no manifest at all
             return set(), set()
-    materials = [file.digest for file in tree.files if file.path == _MATERIALS]
+    materials = [file.digest for file in tree.files if file.path in _NAMING]
     return {digest_bytes(tree.to_json()), *_digests(tree)}, {
         found.decode() for digest in materials for found in _DIGEST.findall(_content(store, digest))
     }

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from slipway.artifacts import Value
+from slipway.errors import SlipwayError
 from slipway.reports import Diagnosis, Divergence, Finding, OutputNoise, ParityReport, TensorInfo
 from slipway.specs import ReleaseSpec
 from slipway.stages.delivery import deliver_file
 from slipway.stages.explaining import explain_failure
+from slipway.stages.failing import report_failure
 from slipway.stages.making import export_model, fetch_materials
 from slipway.stages.proving import validate_model
 from slipway.stages.verdicts import warn_of_noise
@@ -35,16 +37,24 @@ def export_to_folder(spec: ReleaseSpec, out: Path) -> ExportedFolder:
     """Export, validate fp32, and copy the model with its golden set into a folder.
 
     A model that fails parity is written all the same, for looking at; `passed` says so.
+
+    Raises:
+        SlipwayError: whatever stopped the export; its `report` is the page that explains it, where
+            the model is at fault.
     """
     materials = fetch_materials(spec)
     spec = materials.complete(spec)
-    exported = export_model(
-        spec,
-        materials.source,
-        factory=materials.factory,
-        golden=materials.golden,
-        sample_data=materials.sample_data,
-    )
+    try:
+        exported = export_model(
+            spec,
+            materials.source,
+            factory=materials.factory,
+            golden=materials.golden,
+            sample_data=materials.sample_data,
+        )
+    except SlipwayError as error:
+        report_failure(spec, materials, error)
+        raise
     validation = validate_model(
         spec, "fp32", exported.model, exported.golden, evaluation=materials.evaluation
     )

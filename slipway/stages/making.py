@@ -70,11 +70,18 @@ class Materials(Value):
         return self.calibration if precision in {"fp16", "int8-static"} else None
 
     def digests(self) -> dict[str, str]:
-        """Digest by role, for the provenance."""
-        named = {"golden": self.golden, "calibration": self.calibration}
+        """Digest by role, for the provenance; the source's own is not among them."""
+        return {role: ref.digest for role, ref in self._by_role() if role != "source"}
+
+    def folders(self) -> tuple[str, ...]:
+        """The roles whose digest is that of a list of files."""
+        return tuple(role for role, ref in self._by_role() if ref.is_tree)
+
+    def _by_role(self) -> Iterator[tuple[str, ArtifactRef]]:
+        named = {"source": self.source, "golden": self.golden, "calibration": self.calibration}
         named |= {"evaluation": self.evaluation, "factory": self.factory}
         named |= {f"assets/{name}": ref for name, ref in self.assets.items()}
-        return {role: ref.digest for role, ref in named.items() if ref is not None}
+        return ((role, ref) for role, ref in named.items() if ref is not None)
 
 
 def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) -> Materials:

@@ -1,8 +1,6 @@
-"""From evidence to a registered version: bundle, self-test, unpack, register."""
+"""From evidence to a bundle on this machine: build, self-test, unpack."""
 
-import json
 import platform
-import secrets
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -17,18 +15,14 @@ from slipway.artifacts import (
 from slipway.errors import CheckFailed, IntegrityError, RequestError, Transient
 from slipway.packaging.manifest import MODEL_NAME, bundle_tree
 from slipway.packaging.verify import verify_bundle
-from slipway.promotion.log import logged_aliases
-from slipway.protocols import Registration, SelftestRequest
+from slipway.protocols import SelftestRequest
 from slipway.providers import PROVIDERS
 from slipway.providers.recommended import recommended_entries
-from slipway.registries import open_registry
-from slipway.reporting.markdown import summary_markdown
 from slipway.reports import (
     BenchmarkSuite,
     BundleReport,
     Evidence,
     Provenance,
-    RegisteredVersion,
     SealedBundle,
     SelftestReport,
     SweepReport,
@@ -36,6 +30,7 @@ from slipway.reports import (
 from slipway.settings import Settings
 from slipway.specs import PATH_FIELDS, Precision, ReleaseSpec, file_name
 from slipway.stages.making import Materials
+from slipway.stages.pages import write_page
 from slipway.stages.workspace import Workspace
 from slipway.stores import open_store
 from slipway.stores.trees import fetch, put_tree
@@ -58,20 +53,30 @@ def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
         file, _, name = raw["source"]["factory"].rpartition(":")
         raw["source"]["factory"] = f"{Path(file).name}:{name}"
     raw["assets"] = [file_name(asset) for asset in raw["assets"]]
+    if "opset" not in spec.model_fields_set:
+        # Not to ask for one means something else than to ask for the default.
+        del raw["opset"]
     return raw
 
 
 def describe_provenance(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> Provenance:
     """Where a bundle comes from; no times and no paths, so that equal work gives equal bytes."""
-    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
     return Provenance(
         source_digest=materials.source.digest,
         data_digests=materials.digests(),
+        folders=materials.folders(),
+        spec=spec_identity(spec),
         spec_digest=digest_bytes(canonical_json(spec_identity(spec))),
-        tools={**tools, **evidence.export.tools},
+        tools=tools_used(evidence),
         python=platform.python_version(),
         platform=platform.platform(),
     )
+
+
+def tools_used(evidence: Evidence) -> dict[str, str]:
+    """Versions of all that decides what a release makes and what is found of it."""
+    tools = {tool: version(tool) for tool in ("slipway", "onnxruntime", "onnx", "numpy")}
+    return {**tools, **evidence.export.tools}
 
 
 def portable_evidence(evidence: Evidence) -> Evidence:
@@ -250,77 +255,4 @@ def write_report(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
 
     evidence = portable_evidence(evidence)
     provenance = describe_provenance(spec, materials, evidence)
-    page = render_report(evidence, provenance=provenance).encode()
-    folder = Settings().root / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{evidence.name}-{digest_bytes(page)[7:19]}.html"
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    temporary.write_bytes(page)
-    temporary.replace(path)
-    return path
-
-
-def register_release(
-    spec: ReleaseSpec, bundle: BundleReport, evidence: Evidence
-) -> RegisteredVersion | None:
-    """Make one version of the bundle, or find it; None where the spec registers nothing."""
-    if spec.register_as is None:
-        return None
-    settings = Settings()
-    alias = spec.register_as.alias
-    if (spec.register_as.name, alias) in logged_aliases(
-        open_store(settings.store_uri), spec.register_as.name
-    ):
-        raise RequestError(
-            f"{spec.register_as.name}@{alias} is moved by promotions alone, which its log records; "
-            "register under another alias, such as challenger, and `slipway promote` the version"
-        )
-    folder = Path(bundle.path)
-    return open_registry(settings.registry_uri).register(
-        Registration(
-            name=spec.register_as.name,
-            bundle=folder,
-            bundle_digest=bundle.digest,
-            bundle_uri=bundle.ref.uri,
-            alias=alias,
-            description=summary_markdown(evidence),
-            tags=_tags(evidence),
-            params=_params(spec),
-            metrics=_metrics(evidence),
-            evidence=(Path(bundle.report), folder / "evidence" / EVIDENCE_NAME),
-        )
-    )
-
-
-def _tags(evidence: Evidence) -> dict[str, str]:
-    """Few: a row of MLflow's table holds about six."""
-    chosen = {f"selected.{provider}": name for provider, name in evidence.selected.items()}
-    return {"framework": evidence.framework, **chosen}
-
-
-def _params(spec: ReleaseSpec) -> dict[str, str]:
-    return {
-        "source": file_name(spec.source.uri),
-        "opset": str(spec.opset),
-        "precisions": ", ".join(spec.precisions.asked()),
-        "spec": json.dumps(spec_identity(spec))[:5000],
-    }
-
-
-def _metrics(evidence: Evidence) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for variant in evidence.variants:
-        validation = variant.validation
-        if validation is not None and validation.metric is not None:
-            found[f"{variant.precision}/{validation.metric.name}"] = (
-                validation.metric.value if validation.metric.value is not None else float("nan")
-            )
-        if variant.model is not None:
-            found[f"{variant.precision}/size_bytes"] = float(variant.model.size_bytes)
-        for row in variant.benchmarks:
-            place = f"{variant.precision}/{row.provider}/batch_{row.batch_size}"
-            for name, estimate in (("p50", row.p50), ("p95", row.p95), ("p99", row.p99)):
-                if estimate.value_ms is not None:
-                    found[f"{place}/{name}_ms"] = estimate.value_ms
-            found[f"{place}/throughput"] = row.throughput
-    return found
+    return write_page(evidence.name, render_report(evidence, provenance=provenance))

@@ -10,10 +10,17 @@ from slipway.artifacts import digest_bytes
 from slipway.errors import RequestError, SourceNotFound
 from slipway.packaging.bundle import build_bundle
 from slipway.packaging.manifest import read_manifest
-from slipway.protocols import Registration, Registry
+from slipway.protocols import Measurement, Registration, Registry, VariantRecord
+from slipway.reports import SeriesPoint
 from tests.sample_bundles import make_content
 
 OTHER = digest_bytes(b"another bundle")
+NUMBERS = {
+    variant: tuple(
+        Measurement(name="cpu/p50_ms", value=milliseconds * batch, step=batch) for batch in (1, 8)
+    )
+    for variant, milliseconds in (("fp32", 3.0), ("int8-static", 1.5))
+}
 
 
 class RegistryContract:
@@ -49,6 +56,17 @@ class RegistryContract:
         registry.register(registration)
         registry.register(registration.model_copy(update={"name": "another"}))
         assert registry.names() == ("another", "table")
+
+    def test_a_series_gives_its_points_back_oldest_first(self, registry: Registry) -> None:
+        assert registry.recorded("table", "regression") == ()
+        later = SeriesPoint(at_s=2000.5, measures={"fp32/accuracy": 0.75, "regressions": 1.0})
+        earlier = SeriesPoint(at_s=1000.25, measures={"fp32/accuracy": 0.5})
+        for point in (later, earlier):
+            registry.record("table", "regression", point)
+        registry.record("table", "other", SeriesPoint(at_s=1.0, measures={"x": 1.0}))
+        assert registry.recorded("table", "regression") == (earlier, later)
+        assert registry.recorded("unknown", "regression") == ()
+        assert registry.names() == ()
 
     def test_registering_again_finds_the_version(
         self, registry: Registry, registration: Registration
@@ -217,6 +235,16 @@ def registration_of(bundle: Path) -> Registration:
         description="# table\n\nBest on cpu: int8-static",
         tags={"gate": "passed"},
         params={"opset": "18"},
-        metrics={"int8-static/p50_ms": 1.5, "fp32/p50_ms": 3.0},
+        metrics=tuple(
+            Measurement(name=f"{variant}/{found.name}", value=found.value, step=found.step)
+            for variant, numbers in NUMBERS.items()
+            for found in numbers
+        ),
+        variants=tuple(
+            VariantRecord(name=variant, params={"status": "passed"}, metrics=numbers)
+            for variant, numbers in NUMBERS.items()
+        ),
+        datasets={"calibration": digest_bytes(b"calibration")},
         evidence=(bundle / "evidence" / "report.html",),
+        plots={"size.svg": "<svg xmlns='http://www.w3.org/2000/svg'/>"},
     )

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -26,7 +27,7 @@ from slipway.errors import (
 )
 from slipway.packaging.bundle import build_bundle
 from slipway.packaging.verify import verify_bundle
-from slipway.protocols import Registration
+from slipway.protocols import Measurement, Registration
 from slipway.providers.recommended import X64_PRECISION
 from slipway.registries import open_registry
 from slipway.registries.mlflow import MlflowRegistry
@@ -109,6 +110,21 @@ def runs_of(registry: MlflowRegistry) -> list[Any]:
     return list(registry._client.search_runs([experiment_of(registry)]))
 
 
+def bundle_runs(registry: MlflowRegistry) -> list[Any]:
+    """The bundles' own runs, without those of their variants."""
+    return [run for run in runs_of(registry) if "mlflow.parentRunId" not in run.data.tags]
+
+
+def parent_of(registry: MlflowRegistry) -> Any:
+    [run] = bundle_runs(registry)
+    return registry._client.get_run(run.info.run_id)
+
+
+def logged_models(registry: MlflowRegistry) -> dict[str, Any]:
+    found = registry._client.search_logged_models([experiment_of(registry)])
+    return {str(model.name): model for model in found}
+
+
 def test_the_version_says_where_what_and_how_good(
     registry: MlflowRegistry, registration: Registration
 ) -> None:
@@ -116,7 +132,8 @@ def test_the_version_says_where_what_and_how_good(
     client = registry._client
     version = client.get_model_version_by_alias("table", "challenger")
     assert version.source == str(registration.bundle)
-    assert version.description == registration.description
+    assert version.description is not None
+    assert version.description.startswith(registration.description)
     assert version.tags == {
         "gate": "passed",
         "bundle_uri": registration.bundle_uri,
@@ -126,8 +143,97 @@ def test_the_version_says_where_what_and_how_good(
     run = client.get_run(version.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params == {"opset": "18"}
-    assert run.data.metrics == {"int8-static/p50_ms": 1.5, "fp32/p50_ms": 3.0}
-    assert [file.path for file in client.list_artifacts(version.run_id)] == ["report.html"]
+    assert run.data.metrics == {"int8-static/cpu/p50_ms": 12.0, "fp32/cpu/p50_ms": 24.0}
+    history = client.get_metric_history(version.run_id, "int8-static/cpu/p50_ms")
+    assert [(found.step, found.value) for found in history] == [(1, 1.5), (8, 12.0)]
+    assert [file.path for file in client.list_artifacts(version.run_id)] == ["plots", "report.html"]
+    assert [file.path for file in client.list_artifacts(version.run_id, "plots")] == [
+        "plots/size.svg"
+    ]
+
+
+def test_the_run_names_its_data_by_digest(
+    registry: MlflowRegistry, registration: Registration
+) -> None:
+    registry.register(registration)
+    [data] = parent_of(registry).inputs.dataset_inputs
+    digest = registration.datasets["calibration"]
+    assert data.dataset.name == "calibration"
+    assert json.loads(data.dataset.source) == {"digest": digest}
+    assert digest.removeprefix("sha256:").startswith(data.dataset.digest)
+    assert {tag.key: tag.value for tag in data.tags} == {"mlflow.data.context": "calibration"}
+
+
+def test_each_variant_has_a_logged_model_with_its_own_numbers(
+    registry: MlflowRegistry, registration: Registration
+) -> None:
+    registry.register(registration)
+    models = logged_models(registry)
+    assert sorted(models) == ["fp32", "int8-static"]
+    for name, milliseconds in (("fp32", 3.0), ("int8-static", 1.5)):
+        model = models[name]
+        assert str(model.status) == "READY"
+        assert model.params == {"status": "passed"}
+        numbers = sorted((m.key, m.step, m.value) for m in model.metrics)
+        assert numbers == [("cpu/p50_ms", 1, milliseconds), ("cpu/p50_ms", 8, milliseconds * 8)]
+        assert model.tags["bundle_sha256"] == registration.bundle_digest.removeprefix("sha256:")
+        run = registry._client.get_run(model.source_run_id)
+        assert run.info.run_name == name
+        assert run.data.tags["mlflow.parentRunId"] == parent_of(registry).info.run_id
+
+
+def test_a_logged_model_says_how_its_variant_is_loaded_and_that_loads(
+    tracking: MlflowRegistry, registration: Registration
+) -> None:
+    import mlflow.onnx
+
+    tracking.register(registration)
+    model = logged_models(tracking)["int8-static"]
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "table", "version": 1}]
+    assert model.tags["load_as"] == "models:/table/1/variants/int8-static"
+    loaded = mlflow.onnx.load_model(model.tags["load_as"])
+    assert isinstance(loaded, onnx.ModelProto)
+
+
+def test_the_description_leads_to_the_run_and_the_logged_models(
+    registry: MlflowRegistry, registration: Registration
+) -> None:
+    registry.register(registration)
+    description = str(registry._client.get_model_version("table", "1").description)
+    run = parent_of(registry)
+    assert f"(#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})" in description
+    for name, model in logged_models(registry).items():
+        assert f"[{name}](#/experiments/{model.experiment_id}/models/{model.model_id})" in (
+            description
+        )
+
+
+def test_a_model_from_mlflow_is_named_as_the_source(
+    tracking: MlflowRegistry, registration: Registration
+) -> None:
+    client = tracking._client
+    training = client.create_run(client.create_experiment("training"))
+    model = client.create_logged_model(
+        training.info.experiment_id, name="net", source_run_id=training.info.run_id
+    )
+    client.finalize_logged_model(model.model_id, "READY")
+    client.create_registered_model("net")
+    client.create_model_version("net", f"models:/{model.model_id}", run_id=training.info.run_id)
+    tracking.register(registration.model_copy(update={"source_uri": "models:/net/1/data/net.pt2"}))
+    run = parent_of(tracking)
+    assert run.data.tags["source_model"] == "models:/net/1/data/net.pt2"
+    assert run.data.tags["source_run_id"] == training.info.run_id
+    assert [found.model_id for found in run.inputs.model_inputs] == [model.model_id]
+    description = str(client.get_model_version("table", "1").description)
+    assert "Made from [models:/net/1/data/net.pt2](#/models/net/versions/1)" in description
+
+
+def test_a_source_that_mlflow_has_forgotten_is_named_all_the_same(
+    registry: MlflowRegistry, registration: Registration
+) -> None:
+    lost = registration.model_copy(update={"source_uri": "runs:/0123456789abcdef/model"})
+    registry.register(lost)
+    assert parent_of(registry).data.tags["source_model"] == "runs:/0123456789abcdef/model"
 
 
 def test_artifacts_lie_beside_the_database_wherever_we_are(
@@ -149,7 +255,7 @@ def test_many_params_and_metrics_are_all_logged(
     many = registration.model_copy(
         update={
             "params": {f"p{i}": str(i) for i in range(250)},
-            "metrics": {f"m/{i}": float(i) for i in range(1200)},
+            "metrics": tuple(Measurement(name=f"m/{i}", value=i) for i in range(1200)),
         }
     )
     registry.register(many)
@@ -285,7 +391,38 @@ def test_a_crash_between_run_and_version_is_made_good_by_the_next_try(
             registry.register(registration)
     assert registry.versions("table") == ()
     assert registry.register(registration).version == 1
-    assert len(runs_of(registry)) == 2
+    assert len(bundle_runs(registry)) == 2
+
+
+def test_what_a_killed_process_left_running_is_marked_as_killed(
+    registry: MlflowRegistry, registration: Registration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry._client, "log_batch", die)
+        patch.setattr(registry._client, "set_terminated", die)
+        with pytest.raises(KeyboardInterrupt):
+            registry.register(registration)
+    assert {run.info.status for run in runs_of(registry)} == {"RUNNING"}
+    registry.register(registration)
+    assert {run.info.status for run in runs_of(registry)} == {"KILLED", "FINISHED"}
+
+
+def test_a_version_without_its_links_gets_them_with_the_alias(
+    registry: MlflowRegistry, registration: Registration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry._client, "set_logged_model_tags", die)
+        with pytest.raises(KeyboardInterrupt):
+            registry.register(registration)
+    assert "load_as" not in logged_models(registry)["fp32"].tags
+    assert not registry.register(registration).created
+    assert logged_models(registry)["fp32"].tags["load_as"] == "models:/table/1/variants/fp32"
 
 
 def test_a_loser_of_the_race_deletes_its_own_version_and_run(
@@ -297,7 +434,8 @@ def test_a_loser_of_the_race_deletes_its_own_version_and_run(
     monkeypatch.setattr(late, "find", lambda *_: None)
     assert late.register(registration) == winner.model_copy(update={"created": False})
     assert [version.version for version in registry.versions("table")] == [1]
-    assert len(runs_of(registry)) == 1
+    assert len(runs_of(registry)) == 3  # the bundle's and its two variants'
+    assert len(logged_models(registry)) == 2
 
 
 def test_a_version_made_by_others_is_left_out(
@@ -478,8 +616,10 @@ def test_a_bad_metric_name_is_a_wrong_request_and_its_run_failed(
     registry: MlflowRegistry, registration: Registration
 ) -> None:
     with pytest.raises(RequestError, match="p50"):
-        registry.register(registration.model_copy(update={"metrics": {"p50<ms>": 1.0}}))
-    assert [run.info.status for run in runs_of(registry)] == ["FAILED"]
+        registry.register(
+            registration.model_copy(update={"metrics": (Measurement(name="p50<ms>", value=1),)})
+        )
+    assert {run.info.status for run in runs_of(registry)} == {"FAILED"}
 
 
 def test_without_mlflow_the_extra_is_named(

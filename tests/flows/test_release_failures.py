@@ -93,6 +93,12 @@ def test_a_factory_that_brings_its_process_down_fails_the_release_and_nothing_mo
     assert not (empty_home / "bundles").exists()
     assert not (empty_home / "mlflow.db").exists()
     assert not list((empty_home / "results").glob("sha256-*")), "a failure must not be cached"
+    page = Path(str(ran.found.report))
+    assert page.parent == empty_home / "reports"
+    assert "The process that exported the model died." in page.read_text(encoding="utf-8")
+    told = {artifact.key: str(artifact.data) for artifact in ran.artifacts() if artifact.key}
+    assert told.keys() == {"release-tiny"}
+    assert "SIGSEGV" in told["release-tiny"]
 
 
 def test_a_missing_file_is_named_with_its_entry(

@@ -44,6 +44,7 @@ def test_a_bundle_has_the_layout_that_deployers_expect(
             "evidence/report.html",
             "golden/golden.npz",
             "provenance.json",
+            "sbom.cdx.json",
             "variants/fp32/model.onnx",
             "variants/int8-static/model.onnx",
             "variants/int8-static/weights.data",

@@ -43,6 +43,9 @@ def test_every_class_of_torch_nn_is_a_case_or_says_why_not() -> None:
         "MaxPool2d return_indices=True",
         "BatchNorm2d track_running_stats=False",
         "TransformerEncoder padded",
+        "AvgPool2d divisor_override",
+        "AdaptiveAvgPool3d to 3",
+        "LSTM proj_size",
     ],
 )
 def test_the_graph_repeats_the_module(name: str, tmp_path: Path) -> None:
