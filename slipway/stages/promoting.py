@@ -18,7 +18,7 @@ from slipway.promotion.moving import (
     must_be_at,
     rollback_target,
 )
-from slipway.promotion.policy import Signature, Weighing, evaluate
+from slipway.promotion.policy import Weighing, evaluate
 from slipway.promotion.records import (
     APPROVALS,
     Approval,
@@ -32,6 +32,7 @@ from slipway.registries import open_registry
 from slipway.reports import RegisteredVersion
 from slipway.settings import Settings
 from slipway.specs import PolicySpec, PromotionRequest, RollbackRequest
+from slipway.stages.signing import look_at_signature
 from slipway.stores import open_store
 
 
@@ -115,7 +116,7 @@ def weigh(request: PromotionRequest, *, approvals: tuple[Approval, ...] = ()) ->
             unknown=unknown,
             now_s=now,
             by=request.by,
-            signature=Signature("absent", "the bundle is not signed"),
+            signature=look_at_signature(store, version.bundle_digest, Settings()),
             approvals=approvals,
         ),
     )
