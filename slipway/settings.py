@@ -73,7 +73,9 @@ class Settings(BaseSettings):
         "nothing is signed if empty.",
     )
     signing_certificate: Path | None = Field(
-        default=None, description="PEM file of that key's certificate, where there is one."
+        default=None,
+        description="PEM file of that key's certificate, and behind it those between it and the "
+        "authority.",
     )
     verify_key: Path | None = Field(
         default=None,

@@ -2,7 +2,8 @@
 
 What is signed is the manifest: it names every other file by its digest, and its own digest is the
 bundle's identity. So signing and checking cost the same for any size, and a changed, missing or
-extra file is the manifest's to tell, with its name.
+extra file is the manifest's to tell, with its name. model-signing holds a certificate to be good
+for whatever it signed while it was valid: it does not ask for the time, or for revocations.
 """
 
 import contextlib
@@ -69,7 +70,9 @@ def sign_manifest(manifest: bytes, signer: Signer) -> bytes:
                 config.use_certificate_signer(
                     private_key=signer.key,
                     signing_certificate=signer.certificate,
-                    certificate_chain=[],
+                    # The whole file: model-signing 1.1 cannot do with an empty chain, and what
+                    # stands behind the certificate is its way to the authority.
+                    certificate_chain=[signer.certificate],
                 )
             else:
                 config.use_elliptic_key_signer(private_key=signer.key)

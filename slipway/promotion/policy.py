@@ -113,7 +113,7 @@ def _metric(policy: PolicySpec, weighing: Weighing) -> Iterator[RuleResult]:
             reason="neither release has a task metric",
         )
         return
-    data = [case.provenance.data_digests.get("evaluation") for case in (candidate, current)]
+    data = [case.data_digests.get("evaluation") for case in (candidate, current)]
     for mine, theirs in _served_pairs(candidate.evidence, current.evidence):
         name = f"metric of {mine}"
         found, before = _metric_of(candidate.evidence, mine), _metric_of(current.evidence, theirs)
