@@ -11,7 +11,7 @@ export DO_NOT_TRACK = 1
 # A folder of wheels named by PIP_FIND_LINKS is used; without one, torch's CPU build is asked for.
 UV_WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: help setup demo serve up down deploy test check lock clean
+.PHONY: help setup demo serve up down deploy images test check lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,22 @@ down: $(READY)  ## End what make up has started; the data stay
 
 deploy: $(READY)  ## Bring the Prefect server that PREFECT_API_URL names to what deployments/ says
 	@$(BIN)/python -m deployments
+
+# Any of the three builds them; docker, which mounts no folder in a build, without PIP_FIND_LINKS.
+BUILDER ?= $(firstword $(foreach name,docker podman buildah,$(if $(shell command -v $(name)),$(name))))
+BASE ?= docker.io/library/python:3.11-slim-bookworm
+IMAGES ?= server worker-cpu worker-openvino worker-cuda s3
+WHEELS := $(if $(PIP_FIND_LINKS),--build-arg PIP_FIND_LINKS=$(PIP_FIND_LINKS) \
+	--volume $(PIP_FIND_LINKS):$(PIP_FIND_LINKS):ro)
+
+images: $(IMAGES:%=image-%)  ## The containers of docker/, built; BASE= and EXTRAS= choose what from
+
+image-server image-s3: image-%:
+	$(BUILDER) build -f docker/$*/Dockerfile --build-arg BASE=$(BASE) -t slipway-$* .
+
+image-worker-%:
+	$(BUILDER) build -f docker/worker/Dockerfile --build-arg BASE=$(BASE) --build-arg PROVIDER=$* \
+		$(if $(EXTRAS),--build-arg EXTRAS=$(EXTRAS)) $(WHEELS) -t slipway-worker-$* .
 
 test: $(READY)  ## Everything that CI runs: make check, then all tests
 	@$(MAKE) --no-print-directory check

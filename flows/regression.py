@@ -42,7 +42,7 @@ def regress(
     report = with_advisories(
         make_again(subject, champion, request), advisories, fail=request.advisories == "fail"
     )
-    record_measures(report)
+    record_measures(request, report)
     announce_regression(report)
     if report.passed:
         return report
@@ -69,7 +69,7 @@ def regression(request: RegressionSpec | None = None) -> NightlyReport | State[N
         for subject in find_subjects(request)
     ]
     report = gather(models, advisories)
-    report = report.model_copy(update={"page": write_trends(report)})
+    report = report.model_copy(update={"page": write_trends(request, report)})
     publish_nightly(report)
     if report.passed:
         return report

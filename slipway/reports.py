@@ -682,3 +682,21 @@ class NightlyReport(Value):
     models: tuple[RegressionReport, ...]
     advisories: tuple[Advisory, ...] = ()
     page: str | None = Field(default=None, description="Path of the page of trends.")
+
+
+class ToolchainReport(Value):
+    """A regression in one toolchain."""
+
+    toolchain: str
+    passed: bool
+    report: NightlyReport | None = Field(
+        default=None, description="None where the environment could not be made or used."
+    )
+    reason: str | None = None
+
+
+class MatrixReport(Value):
+    """The same regression in several toolchains."""
+
+    passed: bool
+    toolchains: tuple[ToolchainReport, ...]

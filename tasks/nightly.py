@@ -160,12 +160,12 @@ def settle_model(subject: Subject, state: State[Any]) -> RegressionReport:
 
 
 @stage(name="record", run_name="record {report.name}")
-def record_measures(report: RegressionReport) -> None:
+def record_measures(request: RegressionSpec, report: RegressionReport) -> None:
     """Put a model's figures into its series."""
-    nightly.record_measures(report)
+    nightly.record_measures(request, report)
 
 
 @stage(name="trends", run_name="write the page of trends")
-def write_trends(report: NightlyReport) -> str:
+def write_trends(request: RegressionSpec, report: NightlyReport) -> str:
     """One HTML page over all models and nights."""
-    return str(nightly.write_trends(report))
+    return str(nightly.write_trends(request, report))

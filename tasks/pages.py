@@ -16,11 +16,17 @@ from slipway.promotion.pages import promotion_markdown
 from slipway.promotion.records import PromotionReport
 from slipway.reporting.failure import failure_markdown
 from slipway.reporting.markdown import summary_markdown, variants_table
-from slipway.reporting.regression import drifts_table, models_table, nightly_markdown
+from slipway.reporting.regression import (
+    drifts_table,
+    matrix_table,
+    models_table,
+    nightly_markdown,
+)
 from slipway.reports import (
     BundleReport,
     Evidence,
     ExportFailure,
+    MatrixReport,
     NightlyReport,
     RegisteredVersion,
     RegressionReport,
@@ -108,6 +114,13 @@ def publish_nightly(report: NightlyReport) -> None:
         key="regression-summary",
         markdown=nightly_markdown(report),
         description="What regressed, and what changed since",
+    )
+
+
+def publish_matrix(report: MatrixReport) -> None:
+    """One table: a row a model, a column a toolchain."""
+    create_table_artifact(
+        key="matrix", table=matrix_table(report), description="Models by toolchain"
     )
 
 

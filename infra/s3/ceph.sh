@@ -5,6 +5,7 @@
 #   ceph.sh stop  [DIR]    stop its three processes and delete DIR (KEEP=1 keeps it)
 #   ceph.sh status [DIR]   | kill-rgw [DIR] (SIGKILL the gateway) | restart-rgw [DIR]   for failure tests
 # env: PORT=9301  BASE=9310 (BASE..BASE+20 internal)  STORE=memstore|bluestore  SIZE=8G  TLS=1  AK=  SK=
+#      HOST=127.0.0.1 (where the gateway listens)  NAME= (the name under which buckets are subdomains)
 # Use:  eval "$(infra/s3/ceph.sh start)";  all state is below DIR.
 set -euo pipefail
 CMD=${1:-start}; D=${2:-${TMPDIR:-/tmp}/s3-server}
@@ -53,10 +54,10 @@ if [ "${KEEP:-0}" = 1 ] && [ -f "$D/ready" ]; then # the data of an earlier star
 fi
 rm -rf "$D"; mkdir -p "$D"/{mon,osd,run,log,rgw}
 FSID=$(cat /proc/sys/kernel/random/uuid); OSDID=$(cat /proc/sys/kernel/random/uuid); BYTES=$(numfmt --from=iec "$SIZE")
-FE="beast endpoint=127.0.0.1:$PORT"; URL="http://127.0.0.1:$PORT"
+FE="beast endpoint=${HOST:-127.0.0.1}:$PORT"; URL="http://127.0.0.1:$PORT"
 if [ "$TLS" = 1 ]; then
   openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1' -keyout "$D/key.pem" -out "$D/cert.pem" 2>/dev/null
-  FE="beast ssl_endpoint=127.0.0.1:$PORT ssl_certificate=$D/cert.pem ssl_private_key=$D/key.pem"; URL="https://127.0.0.1:$PORT"
+  FE="beast ssl_endpoint=${HOST:-127.0.0.1}:$PORT ssl_certificate=$D/cert.pem ssl_private_key=$D/key.pem"; URL="https://127.0.0.1:$PORT"
 fi
 cat >"$C" <<CONF
 [global]
@@ -111,6 +112,7 @@ rgw_gc_processor_max_time = 3
 rgw_gc_max_concurrent_io = 20
 rgw_lc_debug_interval = -1
 rgw_enable_apis = s3, admin
+${NAME:+rgw_dns_name = $NAME}
 [client.rgw]
 rgw_frontends = $FE
 CONF

@@ -93,16 +93,22 @@ def regress(
     latency: Annotated[
         bool, typer.Option(help="Measure variants whose bytes differ side by side.")
     ] = True,
+    request: Annotated[
+        Path | None,
+        typer.Option(help="All of this and the limits in a file (YAML), in place of the others."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make promoted models again with today's tools, and compare: the nightly regression."""
     with answering(as_json=as_json):
         from slipway.cli.flows import run_regression
         from slipway.cli.regression_view import print_regression
-        from slipway.specs import regression_spec
+        from slipway.specs import load_regression, regression_spec
 
         report = run_regression(
-            regression_spec(
+            load_regression(request)
+            if request
+            else regression_spec(
                 models=models or (), specs=map(str, spec or ()), alias=alias, latency=latency
             )
         )

@@ -94,6 +94,18 @@ def data_digests(content: bytes, *, where: str) -> dict[str, Digest]:
         raise IntegrityError(f"{where} is no provenance of a bundle: {error}") from error
 
 
+def read_tools(statement: bytes) -> dict[str, str]:
+    """The versions of the tools that a bundle was made with, as its statement says.
+
+    Raises:
+        IntegrityError: when it is none of ours.
+    """
+    try:
+        return dict(json.loads(statement)["predicate"]["runDetails"]["builder"]["version"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise IntegrityError(f"no provenance of a bundle: {error}") from error
+
+
 def package_url(name: str, version: str) -> str:
     """A PyPI package's purl, which wants lower case and dashes in its name."""
     plain = name.lower().replace("_", "-").replace(".", "-")

@@ -2,7 +2,7 @@
 
 from slipway.reporting import formatting as fmt
 from slipway.reporting.markdown import escape
-from slipway.reports import NightlyReport, RegressionReport
+from slipway.reports import MatrixReport, NightlyReport, RegressionReport, ToolchainReport
 
 
 def verdict(report: RegressionReport) -> str:
@@ -56,6 +56,29 @@ def nightly_markdown(report: NightlyReport) -> str:
         lines.append("### Tools")
         lines += [f"- {escape(advisory.sentence)}" for advisory in report.advisories]
     return "\n".join(lines) + "\n"
+
+
+def matrix_table(report: MatrixReport) -> list[dict[str, str]]:
+    """A row a model, a column a toolchain; what a toolchain could not do at all stands in each."""
+    models = dict.fromkeys(
+        model.name for one in report.toolchains if one.report for model in one.report.models
+    )
+    rows = [
+        {"model": name, **{one.toolchain: _cell(one, name) for one in report.toolchains}}
+        for name in models
+    ]
+    verdicts = {one.toolchain: "fit" if one.passed else "not fit" for one in report.toolchains}
+    return [*rows, {"model": "all models", **verdicts}]
+
+
+def _cell(toolchain: ToolchainReport, name: str) -> str:
+    if toolchain.report is None:
+        return f"failed: {toolchain.reason}"
+    model = next((it for it in toolchain.report.models if it.name == name), None)
+    if model is None:
+        return fmt.DASH
+    why = "; ".join(drift.sentence for drift in model.regressions)
+    return f"{verdict(model)}: {why}" if why else verdict(model)
 
 
 def headline(report: NightlyReport) -> str:

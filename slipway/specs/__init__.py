@@ -9,7 +9,13 @@ Every default is stated here and nowhere else. No work is done on models here.
 
 from slipway.specs.addresses import REGISTRY_SCHEMES, file_name, local_path, scheme_of
 from slipway.specs.judging import BudgetSpec, ParitySpec, Tolerance, is_close_or_better
-from slipway.specs.loading import PATH_FIELDS, load_policy, load_spec, resolve_paths
+from slipway.specs.loading import (
+    PATH_FIELDS,
+    load_policy,
+    load_regression,
+    load_spec,
+    resolve_paths,
+)
 from slipway.specs.measuring import BenchmarkSpec, SweepSpec
 from slipway.specs.precisions import (
     Fp16Spec,
@@ -22,7 +28,7 @@ from slipway.specs.precisions import (
     PrecisionsSpec,
 )
 from slipway.specs.promoting import PolicySpec, PromotionRequest, RollbackRequest
-from slipway.specs.regression import RegressionSpec, regression_spec
+from slipway.specs.regression import MatrixSpec, RegressionSpec, ToolchainSpec, regression_spec
 from slipway.specs.release import RegisterSpec, ReleaseSpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
 from slipway.specs.words import (
@@ -71,6 +77,7 @@ __all__ = [
     "Int4WeightsSpec",
     "Int8DynamicSpec",
     "Int8StaticSpec",
+    "MatrixSpec",
     "Metric",
     "Name",
     "Opset",
@@ -93,10 +100,12 @@ __all__ = [
     "Target",
     "TensorSpec",
     "Tolerance",
+    "ToolchainSpec",
     "check_names",
     "file_name",
     "is_close_or_better",
     "load_policy",
+    "load_regression",
     "load_spec",
     "local_path",
     "regression_spec",

@@ -10,6 +10,7 @@ from slipway.errors import SourceNotFound, SpecError
 from slipway.specs.addresses import resolve_address
 from slipway.specs.mistakes import explain
 from slipway.specs.promoting import PolicySpec
+from slipway.specs.regression import RegressionSpec, checked_request
 from slipway.specs.release import ReleaseSpec
 
 PATH_FIELDS = (
@@ -63,6 +64,19 @@ def load_policy(path: Path) -> PolicySpec:
     except ValidationError as error:
         where = f"{path}: promotion" if inside else str(path)
         raise SpecError(f"{where}: " + "\n".join(explain(error, PolicySpec))) from error
+
+
+def load_regression(path: Path) -> RegressionSpec:
+    """Read a request for a regression; relative paths in it start at its folder.
+
+    Raises:
+        SourceNotFound: when there is no such file.
+        SpecError: when it is no YAML or breaks the schema.
+    """
+    raw = _read_yaml(path, "request")
+    request = checked_request({} if raw is None else raw, where=str(path))
+    folder = path.resolve().parent
+    return request.model_copy(update={"specs": tuple(str(folder / file) for file in request.specs)})
 
 
 def _read_yaml(path: Path, what: str) -> Any:  # noqa: ANN401 - whatever YAML holds

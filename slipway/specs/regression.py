@@ -1,9 +1,9 @@
 """What a nightly regression looks at, and from where on a difference is a regression."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from slipway.artifacts import Value
 from slipway.errors import SpecError
@@ -33,6 +33,9 @@ class RegressionSpec(Value):
     size_growth: float = Field(
         default=0.05, ge=0, description="A fresh variant that is larger by more is a regression."
     )
+    series: Name = Field(
+        default="regression", description="Under which name the figures are kept in the registry."
+    )
     advisories: Literal["report", "fail", "off"] = Field(
         default="report",
         description="Ask the package index whether today's tools are yanked or known to be "
@@ -40,17 +43,57 @@ class RegressionSpec(Value):
     )
 
 
+class ToolchainSpec(Value):
+    """An environment to make models in: this one where nothing is given."""
+
+    lock: str | None = Field(
+        default=None,
+        description="Lock file (a path on the worker) that the environment is made from, once.",
+    )
+    python: str | None = Field(
+        default=None, description="Interpreter of an environment that is there already."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.lock is not None and self.python is not None:
+            raise ValueError("give a lock file or an interpreter, not both")
+        return self
+
+
+class MatrixSpec(Value):
+    """One regression in several toolchains: may the next one be taken?"""
+
+    toolchains: dict[Name, ToolchainSpec] = Field(
+        default={"current": ToolchainSpec()},
+        min_length=1,
+        description="By name, such as `current` and `next`; columns of the table, in this order.",
+    )
+    regression: RegressionSpec = Field(
+        default=RegressionSpec(), description="Which models, and how they are compared."
+    )
+
+
 def regression_spec(
-    *, models: Iterable[str] = (), specs: Iterable[str] = (), alias: str, latency: bool
+    *,
+    models: Iterable[str] = (),
+    specs: Iterable[str] = (),
+    alias: str = "champion",
+    latency: bool = True,
 ) -> RegressionSpec:
-    """A spec from a command line.
+    """A request from a command line.
 
     Raises:
         SpecError: for a name or an alias that cannot be one.
     """
+    raw = {"models": tuple(models), "specs": tuple(specs), "alias": alias, "latency": latency}
+    return checked_request(raw, where="the request")
+
+
+def checked_request(raw: Any, *, where: str) -> RegressionSpec:  # noqa: ANN401 - whatever YAML holds
+    """A request from plain values, or SpecError naming each mistake and where it is."""
     try:
-        return RegressionSpec(
-            models=tuple(models), specs=tuple(specs), alias=alias, latency=latency
-        )
+        return RegressionSpec.model_validate(raw)
     except ValidationError as error:
-        raise SpecError("\n".join(explain(error, RegressionSpec))) from error
+        mistakes = "\n".join(explain(error, RegressionSpec))
+        raise SpecError(f"{where}: {mistakes}") from error

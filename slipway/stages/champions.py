@@ -1,6 +1,5 @@
 """Promoted releases, read back from the store: what they were made from and what was found."""
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,6 +8,7 @@ from pydantic import ValidationError
 from slipway.artifacts import Value
 from slipway.errors import IntegrityError, RequestError, SourceNotFound
 from slipway.packaging.manifest import Manifest
+from slipway.packaging.provenance import PROVENANCE_NAME, read_tools
 from slipway.protocols import Store
 from slipway.registries import open_registry
 from slipway.reports import Evidence, RegisteredVersion
@@ -79,13 +79,12 @@ def read_champion(version: RegisteredVersion) -> Champion:
     """
     store = open_store(Settings().store_uri)
     manifest = Manifest.from_json(store.read_bytes(version.bundle_digest))
-    provenance = _content(store, manifest, "provenance.json")
     return Champion(
         version=version,
         spec=_read(store, manifest, SPEC_NAME, ReleaseSpec),
         materials=_read(store, manifest, MATERIALS_NAME, Materials),
         evidence=_read(store, manifest, EVIDENCE_NAME, Evidence),
-        tools=json.loads(provenance)["tools"],
+        tools=read_tools(_content(store, manifest, PROVENANCE_NAME)),
     )
 
 

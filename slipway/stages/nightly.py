@@ -1,9 +1,7 @@
 """The stages of a regression beside those of a release: side by side, on record, on one page."""
 
-import secrets
 import time
 from pathlib import Path
-from typing import Final
 
 from slipway.artifacts import ArtifactRef
 from slipway.protocols import BenchmarkRequest
@@ -20,10 +18,8 @@ from slipway.settings import Settings
 from slipway.specs import RegressionSpec, ReleaseSpec
 from slipway.stages import advisories
 from slipway.stages.followed import FRESH, PROMOTED
+from slipway.stages.pages import replace_page
 from slipway.stages.workspace import Workspace
-
-SERIES: Final = "regression"
-PAGE: Final = "regression.html"
 
 
 def pair_models(
@@ -57,21 +53,14 @@ def find_advisories(request: RegressionSpec, tools: dict[str, str]) -> tuple[Adv
     return advisories.find_advisories(tools, index=Settings().package_index)
 
 
-def record_measures(report: RegressionReport) -> None:
+def record_measures(request: RegressionSpec, report: RegressionReport) -> None:
     """Add what was measured of a model to its series in the registry."""
     point = SeriesPoint(at_s=time.time(), measures=report.measures)
-    open_registry(Settings().registry_uri).record(report.name, SERIES, point)
+    open_registry(Settings().registry_uri).record(report.name, request.series, point)
 
 
-def write_trends(report: NightlyReport) -> Path:
+def write_trends(request: RegressionSpec, report: NightlyReport) -> Path:
     """The page of all models' series with the latest verdicts, in the home's `reports`."""
-    settings = Settings()
-    registry = open_registry(settings.registry_uri)
-    series = {model.name: registry.recorded(model.name, SERIES) for model in report.models}
-    folder = settings.root / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / PAGE
-    temporary = path.with_name(f".{PAGE}.{secrets.token_hex(8)}")
-    temporary.write_text(render_trends(report, series), encoding="utf-8")
-    temporary.replace(path)
-    return path
+    registry = open_registry(Settings().registry_uri)
+    series = {model.name: registry.recorded(model.name, request.series) for model in report.models}
+    return replace_page(f"{request.series}.html", render_trends(report, series))

@@ -17,9 +17,9 @@ from urllib.error import HTTPError, URLError
 import mlflow
 import pytest
 
+from infra.topology.accounts import WORKER
 from infra.topology.http import answers, ask
 from infra.topology.programs import running, sweep
-from infra.topology.services import mlflow as mlflow_service
 from infra.topology.services import postgres, prefect, redis, s3, worker
 from infra.topology.site import ADMIN, OPTIONAL, PORTS, Site, missing, open_site
 from slipway.stores import open_store
@@ -116,7 +116,7 @@ def wait_for(site: Site, run: str, types: set[str]) -> dict[str, Any]:
 
 def registered(site: Site, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The version that the release has left in MLflow."""
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", mlflow_service.WORKER)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", WORKER)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", site.secret("mlflow-worker"))
     client = mlflow.MlflowClient(site.url("mlflow"))
     return client.get_model_version_by_alias("tiny", "challenger")

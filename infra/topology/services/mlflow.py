@@ -2,18 +2,15 @@
 
 import os
 import sys
-from http import HTTPStatus
 from pathlib import Path
-from urllib.error import HTTPError
 
-from infra.topology.http import answers, ask
+from infra.topology.accounts import WORKER, make_worker
+from infra.topology.http import answers
 from infra.topology.programs import Program, start, wait_until
 from infra.topology.services import postgres, s3
 from infra.topology.site import ADMIN, HOST, Site
 
 NAME = "mlflow"
-WORKER = "worker"
-"""The account of the workers: they make models and versions of their own, and are no admin."""
 
 
 def up(site: Site) -> None:
@@ -26,7 +23,11 @@ def up(site: Site) -> None:
     )
     start(Program(NAME, command, _environment(site), site.port(NAME)), site.folder, site.data(NAME))
     wait_until(lambda: answers(f"{site.url(NAME)}/health"), NAME, site.folder)
-    _make_worker(site)
+    make_worker(
+        site.url(NAME),
+        admin_password=site.secret("mlflow-admin"),
+        worker_password=site.secret("mlflow-worker"),
+    )
 
 
 def client_environment(site: Site) -> dict[str, str]:
@@ -80,16 +81,3 @@ def _auth_file(site: Site) -> Path:
         encoding="utf-8",
     )
     return path
-
-
-def _make_worker(site: Site) -> None:
-    users = f"{site.url(NAME)}/api/2.0/mlflow/users"
-    login = f"{ADMIN}:{site.secret('mlflow-admin')}"
-    try:
-        ask(f"{users}/get?username={WORKER}", login=login)
-    except HTTPError as error:
-        error.close()
-        if error.code != HTTPStatus.NOT_FOUND:
-            raise
-        account = {"username": WORKER, "password": site.secret("mlflow-worker")}
-        ask(f"{users}/create", login=login, body=account)
