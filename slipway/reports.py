@@ -520,6 +520,10 @@ class Evidence(Value):
     selected: dict[str, Precision] = Field(
         default_factory=dict, description="The best variant per provider under the budgets."
     )
+    nearest: tuple[FrontierPoint, ...] = Field(
+        default=(),
+        description="What comes nearest to the budget, where no quantized variant is within it.",
+    )
     passed: bool
     failures: tuple[str, ...] = ()
 

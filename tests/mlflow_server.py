@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -20,16 +22,24 @@ START_LIMIT_S = 120.0
 
 @pytest.fixture(scope="module")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server of its own."""
+    """The address of an MLflow server of its own, on SQLite and a folder."""
     folder = tmp_path_factory.mktemp("mlflow")
+    backend = f"sqlite:///{folder}/mlflow.db"
+    with serving_mlflow(folder, backend=backend, artifacts=str(folder / "artifacts")) as address:
+        yield address
+
+
+@contextmanager
+def serving_mlflow(folder: Path, *, backend: str, artifacts: str) -> Iterator[str]:
+    """A server as small as it gets, until the end of the block; gives its address."""
     port = free_port()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"),
                 *("--port", str(port), "--workers", "1"),
-                *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
-                *("--artifacts-destination", str(folder / "artifacts")),
+                *("--backend-store-uri", backend),
+                *("--artifacts-destination", artifacts),
             ],
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=log,

@@ -75,7 +75,7 @@ def complain(text: str) -> None:
 
 
 @contextlib.contextmanager
-def progressing(working: str) -> Iterator[Callable[[int, int], None] | None]:
+def progressing(working: str) -> Iterator[Callable[[int, int, str], None] | None]:
     """A bar while stderr is a terminal: what is yielded is told what is done, of how much."""
     if not sys.stderr.isatty():
         yield None
@@ -86,9 +86,15 @@ def progressing(working: str) -> Iterator[Callable[[int, int], None] | None]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(working, total=None)
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int, what: str) -> None:
             # What comes after calibration cannot be counted: the bar only moves.
-            bar.update(task, completed=done, total=total if done < total else None)
+            known = done < total
+            bar.update(
+                task,
+                description=what if known else working,
+                completed=done,
+                total=total if known else None,
+            )
 
         yield show
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from slipway.cli.output import say
+from slipway.reporting import frontier
 from slipway.reporting.terminal import print_variants
 from slipway.reports import ReleaseReport
 from slipway.settings import Settings
@@ -16,6 +17,8 @@ def print_release(report: ReleaseReport) -> None:
     """Print what a release came to on stdout."""
     width = None if sys.stdout.isatty() else 120
     print_variants(Console(file=sys.stdout, width=width), report.evidence)
+    for point in report.evidence.nearest:
+        say(f"nearest   {point.label}: {frontier.words(report.evidence.frontiers[0], point)}")
     if report.bundle is not None:
         say(f"bundle    {report.bundle.path}")
         say(f"digest    {report.bundle.digest}")

@@ -56,6 +56,7 @@ TOOLS: Final[dict[Framework, tuple[str, ...]]] = {
 TRACERS: Final[dict[Framework, str]] = {
     "pytorch": "slipway.exporters.torch_traces",
     "keras": "slipway.exporters.keras_traces",
+    "tensorflow": "slipway.exporters.tensorflow_traces",
 }
 """What records a source's values inside, for frameworks that can: `slipway.protocols.Tracer`."""
 

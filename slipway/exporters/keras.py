@@ -20,6 +20,7 @@ from slipway.exporters.keras_files import arguments_like, load_model
 from slipway.exporters.naming import output_names
 from slipway.exporters.recording import golden_cases, golden_samples, record_golden, tool_versions
 from slipway.exporters.routes import Route, choose_route
+from slipway.exporters.tensorflow_frozen import freeze
 from slipway.exporters.tensorflow_graphs import (
     Interface,
     convert_function,
@@ -30,12 +31,14 @@ from slipway.exporters.tensorflow_graphs import (
     result_names,
     to_source_layout,
 )
+from slipway.exporters.tensorflow_noise import tensorflow_noise
 from slipway.exporters.tensorflow_outputs import describe_outputs, run_source
 from slipway.exporters.tensorflow_runtime import tf
 from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest, ExportResult
-from slipway.reports import TensorInfo
+from slipway.reports import OutputNoise, TensorInfo
 from slipway.samples.arrays import Array
+from slipway.samples.golden import GoldenSet
 
 import keras  # isort: skip - it reads which backend to use, which tensorflow_runtime sets
 
@@ -111,7 +114,22 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         route=chosen.name,
         tools=tool_versions("keras", "tensorflow", "tf2onnx", "onnx"),
         findings=chosen.findings,
+        noise=_noise(traced, interface, golden),
     )
+
+
+def _noise(function: Any, interface: Interface, golden: GoldenSet) -> tuple[OutputNoise, ...]:  # noqa: ANN401
+    """The model's own, of what was traced of it."""
+    placeholders, results = placeholder_names(function), result_names(function)
+    names = [tensor.name for tensor in interface.outputs]
+    frozen = partial(
+        freeze,
+        function,
+        inputs=[placeholders[key] for key in _input_keys(interface.inputs)],
+        outputs=[results[key] for key in _keys(names)],
+        interface=interface,
+    )
+    return tensorflow_noise(frozen, names, golden)
 
 
 def open_source(request: ExportRequest) -> tuple[Source, Interface]:

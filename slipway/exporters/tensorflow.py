@@ -18,6 +18,7 @@ from slipway.exporters.naming import output_names
 from slipway.exporters.recording import golden_cases, golden_samples, record_golden, tool_versions
 from slipway.exporters.routes import Route, choose_route
 from slipway.exporters.saved_models import check_saved_model
+from slipway.exporters.tensorflow_frozen import Frozen, freeze
 from slipway.exporters.tensorflow_graphs import (
     Interface,
     convert_function,
@@ -26,6 +27,7 @@ from slipway.exporters.tensorflow_graphs import (
     placeholder_names,
     result_names,
 )
+from slipway.exporters.tensorflow_noise import tensorflow_noise
 from slipway.exporters.tensorflow_outputs import describe_outputs, run_source
 from slipway.exporters.tensorflow_runtime import tf
 from slipway.exporters.wording import first_lines
@@ -49,12 +51,20 @@ class _Source:
         answers = self.function(**dict(zip(self.input_keys, tensors, strict=True)))
         return [answers[key] for key in self.output_keys]
 
+    def freeze(self, interface: Interface) -> Frozen:
+        """The signature as one graph."""
+        placeholders, results = placeholder_names(self.function), result_names(self.function)
+        return freeze(
+            self.function,
+            inputs=[placeholders[key] for key in self.input_keys],
+            outputs=[results[key] for key in self.output_keys],
+            interface=interface,
+        )
+
 
 def export(request: ExportRequest, scratch: Path) -> ExportResult:
     """Export a SavedModel; see `slipway.protocols.Exporter`."""
-    tf.random.set_seed(request.seed)
-    source = _load(request)
-    given = graph_interface(source.inputs, (), request)
+    source, given = open_source(request)
     cases = golden_cases(given.inputs, golden_samples(request), seed=request.seed)
     names = output_names(
         _own_output_names(source),
@@ -94,7 +104,15 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         route=chosen.name,
         tools=tool_versions("tensorflow", "tf2onnx", "onnx"),
         findings=chosen.findings,
+        noise=tensorflow_noise(partial(source.freeze, interface), names, golden),
     )
+
+
+def open_source(request: ExportRequest) -> tuple[_Source, Interface]:
+    """The loaded signature, and its inputs in the layout of the exported graph."""
+    tf.random.set_seed(request.seed)
+    source = _load(request)
+    return source, graph_interface(source.inputs, (), request)
 
 
 def _load(request: ExportRequest) -> _Source:

@@ -51,7 +51,24 @@ logging.getLogger("tensorflow").setLevel(logging.CRITICAL)
 # the graph is looked at instead.
 logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
 
-__all__ = ["known_operators", "saved_model_message", "tf", "tf2onnx", "tf_loader"]
+__all__ = [
+    "freeze_function",
+    "known_operators",
+    "make_tensor_proto",
+    "saved_model_message",
+    "tf",
+    "tf2onnx",
+    "tf_loader",
+]
+
+make_tensor_proto = tf.make_tensor_proto
+
+
+def freeze_function(function: Any) -> Any:  # noqa: ANN401 - tf's ConcreteFunction
+    """The function with its variables as constants and its calls inlined, loops left whole."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(function, lower_control_flow=False)
 
 
 @cache

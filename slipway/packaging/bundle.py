@@ -28,6 +28,7 @@ from slipway.packaging.provenance import PROVENANCE_NAME, make_statement
 from slipway.packaging.sbom import SBOM_NAME, describe_environment
 from slipway.packaging.verify import MLFLOW_MARK, verify_bundle
 from slipway.providers import PROVIDERS
+from slipway.providers.hardware import lacks_vnni
 from slipway.providers.recommended import recommended_entries
 from slipway.reports import Provenance, TensorInfo
 from slipway.samples.arrays import Arrays
@@ -247,9 +248,12 @@ def _write_default(root: Path, content: BundleContent, variants: _Variants) -> N
 
 
 def _session_options(content: BundleContent, variant: ManifestVariant) -> SessionOptions:
-    """For mlflow.onnx: what the variant asks for, and a sweep's choice for the default one."""
+    """For mlflow.onnx: a sweep's choice for the default variant, and what this processor needs.
+
+    An MLmodel cannot say "without VNNI": it has what the variants here were proven and timed with.
+    """
     swept = content.session_options if variant.precision == _default(content) else {}
-    entries = variant.session_config
+    entries = variant.session_config if lacks_vnni() else {}
     return {**swept, **({"extra_session_config": entries} if entries else {})}
 
 

@@ -5,8 +5,9 @@ prepares one for a quantizer; `calibration` finds activation ranges from data, w
 `exposing`, `statistics`, `tails`, `histograms`, `thresholds`, `states` and `relay`; `audit` and
 `masks` look at scales, ranges and masks; `finishing` is how every converted model ends. For static
 INT8 `policy` chooses types and operators, `marking` the tensors, `scales` their integers and `qdq`
-writes the graph; `budgeting` holds it to the budget, with `switchable` and `mixed` to find the
-nodes that stay in float; `saturation` tells what processors it suits.
+writes the graph; `budgeting` holds it to the budget as `judging` says, with `searching`,
+`switchable` and `mixed` to find the nodes that stay in float; `saturation` tells what processors it
+suits.
 """
 
 import importlib

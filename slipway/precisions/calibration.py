@@ -34,8 +34,8 @@ from slipway.precisions.thresholds import (
 from slipway.samples.arrays import Samples
 from slipway.specs import CalibrationMethod, Optimization
 
-Progress = Callable[[int, int], None]
-"""Told how many samples are done, of how many."""
+Progress = Callable[[int, int, str], None]
+"""Told how much is done, of how much, and what is being done."""
 
 SAVE_EVERY_S: Final = 5.0
 # One data set that nobody has to know again.
@@ -164,7 +164,7 @@ def collect(
         state.count(data, span)
         samples.release()
         if progress:
-            progress(state.samples, plan.planned)
+            progress(state.samples, plan.planned, "calibrating")
         if save and time.monotonic() - saved > SAVE_EVERY_S:
             state.save(save)
             saved = time.monotonic()

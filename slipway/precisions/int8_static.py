@@ -12,7 +12,7 @@ import onnx
 from slipway.errors import DataError
 from slipway.precisions import graphs
 from slipway.precisions.audit import audit_ranges, audit_weights, warn_of_ranges
-from slipway.precisions.budgeting import Candidates, Judge
+from slipway.precisions.budgeting import Candidates
 from slipway.precisions.calibration import calibrate
 from slipway.precisions.finishing import (
     Settings,
@@ -24,6 +24,7 @@ from slipway.precisions.finishing import (
     workplace,
 )
 from slipway.precisions.gating import audit_data, choose_samples
+from slipway.precisions.judging import Judge
 from slipway.precisions.marking import WEIGHTED, activations_to_measure
 from slipway.precisions.masks import clamp_masks
 from slipway.precisions.policy import choose_policy
@@ -117,7 +118,15 @@ def _convert(
         entries = needed_entries(quantized, policy.session)
         return _conclude(finish(quantized, scratch, metadata=entries), settings, warnings)
     judge = Judge.load(request.judge)
-    candidates = Candidates(prepared, ranges, judge, samples, work, guard=policy.session)
+    candidates = Candidates(
+        prepared,
+        ranges,
+        judge,
+        samples,
+        work,
+        guard=policy.session,
+        progress=tell_progress(scratch),
+    )
     found = candidates.meet_budget(scheme)
     attempts = tuple(candidates.attempts)
     if found is None or candidates.model is None:

@@ -21,9 +21,9 @@ def tell_progress(scratch: Path) -> Progress | None:
     if not (scratch / _PROGRESS).exists():
         return None
 
-    def tell(done: int, total: int) -> None:
+    def tell(done: int, total: int, what: str) -> None:
         partial = scratch / f".{_PROGRESS}"
-        partial.write_text(f"{done} {total}")
+        partial.write_text(f"{done} {total} {what}")
         partial.replace(scratch / _PROGRESS)
 
     return tell
@@ -37,7 +37,7 @@ def relay(
     Args:
         scratch: The child's folder, before it starts.
         keep: Where the state is kept; taken up from there if it exists.
-        progress: Told how many samples are done, of how many.
+        progress: Told how much is done, of how much, and what is being done.
     """
     if keep is not None and keep.exists():
         shutil.copyfile(keep, scratch / STATE)
@@ -53,9 +53,9 @@ def relay(
 
     def look() -> None:
         if progress is not None and is_new(scratch / _PROGRESS):
-            counts = [int(count) for count in (scratch / _PROGRESS).read_text().split()]
-            if counts:
-                progress(*counts)
+            told = (scratch / _PROGRESS).read_text().split(maxsplit=2)
+            if told:
+                progress(int(told[0]), int(told[1]), told[2])
         if keep is not None and is_new(scratch / STATE):
             keep.parent.mkdir(parents=True, exist_ok=True)
             partial = keep.with_name(f".{keep.name}.partial")

@@ -56,8 +56,8 @@ def saturation_advice(
         level="warning",
         code="int8-may-saturate",
         message=f"{share:.2%} of neighbouring weight pairs can saturate on x64 processors without "
-        f"VNNI; give sessions {told}, which changes nothing where there is VNNI. The model "
-        "carries it as metadata, for sessions that slipway opens",
+        f"VNNI; there, give sessions {told}, as slipway does by the model's metadata. Where there "
+        "is VNNI it only costs time",
     )
     return {**settings, "session_config": told}, (found,) if share >= RISKY else ()
 

@@ -10,6 +10,8 @@ from slipway.reports import MadeFor
 RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 CPUINFO: Final = Path("/proc/cpuinfo")
 
+VNNI: Final = frozenset({"avx_vnni", "avx512_vnni"})
+
 # What onnxruntime's kernels and layouts are chosen by; other flags change nothing for it.
 FEATURES: Final = frozenset(
     {
@@ -28,6 +30,11 @@ def made_here(provider: str, *, cpuinfo: Path = CPUINFO) -> MadeFor:
         architecture=platform.machine(),
         features=tuple(sorted(FEATURES & _flags(cpuinfo))),
     )
+
+
+def lacks_vnni(*, cpuinfo: Path = CPUINFO) -> bool:
+    """Whether 8-bit products of unsigned and signed numbers may saturate on this processor."""
+    return platform.machine() in {"x86_64", "AMD64"} and not VNNI & _flags(cpuinfo)
 
 
 def differs(made_for: MadeFor, *, cpuinfo: Path = CPUINFO) -> str | None:

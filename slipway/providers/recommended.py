@@ -1,7 +1,8 @@
 """What a model's file says that its sessions should be told: entries kept in its metadata.
 
-They travel with the bytes, so that every session opened here has them, and any other server finds
-them in the model's custom metadata. The graph is stepped over, not parsed, and onnx not imported.
+They travel with the bytes, so that every session opened here that needs them has them, and any
+other server finds them in the model's custom metadata. The graph is stepped over, not parsed, and
+onnx not imported.
 """
 
 import io
@@ -10,7 +11,11 @@ from pathlib import Path
 from typing import IO, Final
 
 X64_PRECISION: Final = "session.x64quantprecision"
-"""Of onnxruntime 1.31: 8-bit products in kernels that do not saturate where VNNI is missing."""
+"""Of onnxruntime 1.31: 8-bit products in kernels that do not saturate where VNNI is missing.
+
+Where there is VNNI nothing saturates, and the entry only costs time: a MobileNet took 4.8 ms with
+it and 2.3 ms without.
+"""
 
 # A file must not choose freely how it is run: other entries read and write files.
 KNOWN: Final = frozenset({X64_PRECISION})
@@ -27,7 +32,10 @@ _LONGEST: Final = 1 << 16
 
 
 def recommended_entries(model: Path) -> dict[str, str]:
-    """The known session entries of a model's file, by key; none where it is no model."""
+    """The known session entries of a model's file, by key; none where it is no model.
+
+    They are for processors that lack VNNI: see `hardware.lacks_vnni`.
+    """
     try:
         with model.open("rb") as file:
             entries = [dict(_texts(io.BytesIO(data), {_KEY, _VALUE}))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from slipway.errors import CheckFailed, ChildOutOfMemory, EnvironmentMissing, RequestError
 from slipway.providers import PROVIDERS, allotted_cores
+from slipway.providers.hardware import lacks_vnni
 from slipway.providers.provider import Provider
 from slipway.providers.recommended import recommended_entries
 from slipway.reports import TensorInfo
@@ -43,7 +44,7 @@ class Session:
 
     Spinning is off: a session that waits burns no core that a neighbour is measured on. A provider
     that does not load is an error here, never a silent run on the CPU. `entries` are what it was
-    told: those given, over those that the model's file recommends.
+    told: those given, over those that the model's file recommends for this processor.
 
     Raises:
         CheckFailed: when onnxruntime refuses the model, with its reason.
@@ -79,7 +80,8 @@ class Session:
         )
         options.log_severity_level = 3
         quiet = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
-        self.entries = {**quiet, **recommended_entries(model), **(entries or {})}
+        advised = recommended_entries(model) if lacks_vnni() else {}
+        self.entries = {**quiet, **advised, **(entries or {})}
         for key, value in self.entries.items():
             options.add_session_config_entry(key, value)
         if profile is not None:

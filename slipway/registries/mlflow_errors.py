@@ -1,5 +1,6 @@
 """What MLflow's failures mean to the caller: try again, correct the request, or look elsewhere."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ _ABSENT: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 # A race that was lost: somebody else wrote the same row between MLflow's look and its write. MLflow
 # 3.17 calls it a bad request, and the next try finds the row.
 _LOST_RACE: Final = ("UNIQUE constraint failed", "duplicate key value")
+
+# MLflow calls whatever status it does not know an internal error; but of these only two pass.
+_REFUSED: Final = re.compile(r"failed with error code 4(?!08|29)\d\d")
 
 # SQLite says these in words only; none of them passes by itself.
 _LACKING: Final = ("readonly database", "disk is full", "unable to open database file")
@@ -88,6 +92,8 @@ def _explain(doing: str, message: str, code: str) -> SlipwayError:
         return RequestError(f"{text}; is it an MLflow database of a version that fits?")
     if any(words in message for words in _LACKING):
         return EnvironmentMissing(f"{text}; check the folder's rights and its free space")
+    if _REFUSED.search(message):
+        return RequestError(f"{text}; check the address, the rights and MLFLOW_TRACKING_USERNAME")
     if code in _MAY_PASS or any(words in message for words in _LOST_RACE):
         return RegistryUnavailable(text)
     if code in _ABSENT:

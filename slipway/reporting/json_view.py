@@ -12,6 +12,7 @@ from slipway.reports import (
     BenchmarkReport,
     BundleReport,
     Estimate,
+    FrontierPoint,
     MetricReport,
     ParityReport,
     RegisteredVersion,
@@ -31,6 +32,19 @@ def release_json(report: ReleaseReport) -> JsonObject:
         "report": report.report,
         "cache": {"hits": report.cache.hits, "misses": report.cache.misses},
         "variants": [_variant(variant) for variant in report.evidence.variants],
+        "nearest": [_point(point) for point in report.evidence.nearest],
+    }
+
+
+def _point(point: FrontierPoint) -> JsonObject:
+    return {
+        "label": point.label,
+        "precision": point.precision,
+        "metric": _finite(point.metric),
+        "loss": _finite(point.loss),
+        "size_bytes": point.size_bytes,
+        "latency_ratio": _finite(point.latency_ratio),
+        "reason": point.reason,
     }
 
 

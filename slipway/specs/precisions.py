@@ -11,8 +11,11 @@ from slipway.specs.words import CalibrationMethod, Precision, Target
 class PrecisionSpec(Value):
     """What every precision has."""
 
-    required: bool = Field(
-        default=False, description="Fail the whole release when this variant fails."
+    required: bool | None = Field(
+        default=None,
+        description="Whether the whole release fails with this variant. If empty: when it is "
+        "quantized, fails, and no other quantized variant is within the budget; set it to false to "
+        "release without any.",
     )
 
 

@@ -105,7 +105,7 @@ def quantize_within_budget(
         options: How it is quantized statically.
         goal: What it may cost.
         state: Where calibration is saved every few seconds, and resumed from.
-        progress: Told how many calibration samples are done, of how many.
+        progress: Told how far calibration is, and the search for nodes that stay in float.
 
     Raises:
         RequestError: when `out` exists, or a metric has no data.

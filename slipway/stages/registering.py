@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.errors import RequestError
+from slipway.packaging.manifest import bundle_tree
 from slipway.packaging.provenance import read_data_digests
 from slipway.packaging.verify import EVIDENCE_NAME
 from slipway.promotion.log import logged_aliases
@@ -26,6 +27,8 @@ from slipway.stores import open_store
 
 # Shown beside the version, besides the HTML report.
 _SHOWN: Final = (EVIDENCE_NAME, "evidence/spec.json", "provenance.json", "sbom.cdx.json")
+
+_SERVERS: Final = frozenset({"http", "https"})
 
 
 def register_release(
@@ -57,6 +60,20 @@ def register_release(
             "another alias, such as challenger, and `slipway promote` the version"
         )
     registration = describe_release(spec, bundle, evidence, links=links or {})
+    return register_bundle(registration, settings=settings)
+
+
+def register_bundle(registration: Registration, *, settings: Settings) -> RegisteredVersion:
+    """Make the version, of files that a server's readers find in the store where that is S3.
+
+    Elsewhere the server is sent a copy of the bundle; MLflow's own SQLite reads it where it lies.
+    """
+    if scheme_of(settings.store_uri) == "s3" and scheme_of(settings.registry_uri) in _SERVERS:
+        from slipway.stores.s3 import S3Store
+
+        store = S3Store(settings.store_uri, settings=settings)
+        files_uri = store.lay_out(bundle_tree(registration.bundle), registration.bundle_digest)
+        registration = registration.model_copy(update={"files_uri": files_uri})
     return open_registry(settings.registry_uri).register(registration)
 
 

@@ -17,6 +17,7 @@ from slipway.packaging.manifest import MODEL_NAME, bundle_tree
 from slipway.packaging.verify import verify_bundle
 from slipway.protocols import SelftestRequest
 from slipway.providers import PROVIDERS
+from slipway.providers.hardware import lacks_vnni
 from slipway.providers.recommended import recommended_entries
 from slipway.reports import (
     BenchmarkSuite,
@@ -160,9 +161,9 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
 
 
 def _entries(variants: Mapping[Precision, Path], sweep: SweepReport) -> dict[str, str]:
-    """What the swept variant asks of its sessions."""
+    """What the swept variant asks of its sessions on this processor."""
     folder = next((path for name, path in variants.items() if name == sweep.precision), None)
-    return recommended_entries(folder / MODEL_NAME) if folder else {}
+    return recommended_entries(folder / MODEL_NAME) if folder and lacks_vnni() else {}
 
 
 def recommended_settings(

@@ -6,7 +6,7 @@ The rules of a release are here and nowhere else; no model is touched.
 from collections.abc import Iterator, Sequence
 
 from slipway.artifacts import ArtifactRef
-from slipway.benchmarking.frontier import beaten_statics, build_frontier
+from slipway.benchmarking.frontier import beaten_statics, build_frontier, nearest
 from slipway.benchmarking.selection import select_variant
 from slipway.reports import (
     BenchmarkSuite,
@@ -14,10 +14,11 @@ from slipway.reports import (
     Evidence,
     ExportReport,
     Finding,
+    Status,
     ValidationReport,
     VariantReport,
 )
-from slipway.specs import Precision, PrecisionSpec, ReleaseSpec
+from slipway.specs import QUANTIZED, Precision, PrecisionSpec, ReleaseSpec
 
 
 def passed_models(
@@ -52,6 +53,7 @@ def gather_evidence(
             for variant in variants
             if variant.required and variant.status != "passed"
         ),
+        *_budget_failures(spec, variants),
         *_benchmark_failures(spec, suites),
     )
     passed = {variant.precision for variant in variants if variant.status == "passed"}
@@ -59,13 +61,15 @@ def gather_evidence(
         suite.provider: build_frontier(variants, suite.rows, provider=suite.provider)
         for suite in suites
     }
+    shown = tuple(frontiers.values()) or (build_frontier(variants, (), provider=None),)
     return Evidence(
         name=spec.name,
         framework=spec.source.known_framework,
         export=warn_of_noise(spec, exported),
         variants=variants,
         suites=tuple(suites),
-        frontiers=tuple(frontiers.values()) or (build_frontier(variants, (), provider=None),),
+        frontiers=shown,
+        nearest=() if _quantized(variants, "passed") else nearest(shown[0]),
         selected={
             suite.provider: select_variant(
                 suite.rows,
@@ -99,6 +103,22 @@ def warn_of_noise(spec: ReleaseSpec, exported: ExportReport) -> ExportReport:
     return exported.model_copy(update={"findings": (*exported.findings, *warnings)})
 
 
+def _budget_failures(spec: ReleaseSpec, variants: Sequence[VariantReport]) -> Iterator[str]:
+    """Where quantized variants were asked for and none came out, unless the spec allows that."""
+    asked = spec.precisions.asked()
+    failed = [v for v in _quantized(variants, "failed") if asked[v.precision].required is None]
+    if failed and not _quantized(variants, "passed"):
+        reasons = "; ".join(f"{variant.precision}: {variant.reason}" for variant in failed)
+        yield (
+            f"no quantized variant is within the budget ({reasons}); relax the budget, or set "
+            "`required: false` on it to release without"
+        )
+
+
+def _quantized(variants: Sequence[VariantReport], status: Status) -> list[VariantReport]:
+    return [v for v in variants if v.precision in QUANTIZED and v.status == status]
+
+
 def _benchmark_failures(spec: ReleaseSpec, suites: Sequence[BenchmarkSuite]) -> Iterator[str]:
     """Benchmarks that did not run where they were asked to, as far as the spec's policy goes.
 
@@ -128,7 +148,7 @@ def _variant(
     return VariantReport(
         precision=precision,
         status=status,
-        required=options.required,
+        required=bool(options.required),
         reason=reason,
         model=conversion.model if status == "passed" else None,
         conversion=conversion,

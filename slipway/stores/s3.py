@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.artifacts import OCTETS_MEDIA_TYPE, ArtifactRef, digest_bytes, digest_file
+from slipway.artifacts import OCTETS_MEDIA_TYPE, ArtifactRef, Tree, digest_bytes, digest_file
 from slipway.errors import (
     IntegrityError,
     RequestError,
@@ -27,6 +27,7 @@ from slipway.protocols import StoredObject
 from slipway.settings import Settings
 from slipway.stores.copying import DIGITS, describe_file, digits_of, record_path
 from slipway.stores.s3_client import open_client, translated
+from slipway.stores.s3_folders import lay_out
 from slipway.stores.s3_records import create_once
 from slipway.stores.s3_uploads import PART_BYTES, abort_unfinished, upload_bytes, upload_file
 
@@ -148,6 +149,25 @@ class S3Store:
             return abort_unfinished(
                 self._client, self._bucket, f"{self._prefix}sha256/", before=before
             )
+
+    def lay_out(self, tree: Tree, digest: str) -> str:
+        """Copy a tree's objects within the bucket to a folder of plain names; its address.
+
+        Args:
+            tree: The files, all of them in the store.
+            digest: What names the folder.
+        """
+        prefix = f"{self._prefix}bundles/{digits_of(digest)}/"
+        with translated(f"laying {digest} out in {self.uri}"):
+            lay_out(
+                self._client,
+                tree,
+                place_of=self._place,
+                bucket=self._bucket,
+                prefix=prefix,
+                options=self._options,
+            )
+        return f"s3://{self._bucket}/{prefix}".rstrip("/")
 
     def create_record(self, name: str, data: bytes) -> bool:
         """Write a record by a conditional put, on a service that lets only one of several win."""

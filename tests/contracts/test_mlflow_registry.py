@@ -6,10 +6,12 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -23,6 +25,7 @@ from slipway.errors import (
     EnvironmentMissing,
     RegistryUnavailable,
     RequestError,
+    SlipwayError,
     SourceNotFound,
 )
 from slipway.packaging.bundle import build_bundle
@@ -294,9 +297,12 @@ def test_the_alias_serves_what_onnxruntime_answers(
     np.testing.assert_allclose(answer, table_scores(rows), rtol=1e-6)
 
 
-def test_what_a_variant_asks_of_its_sessions_is_what_mlflow_gives_them(tmp_path: Path) -> None:
+def test_what_a_variant_asks_of_its_sessions_is_what_mlflow_gives_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow.pyfunc
 
+    monkeypatch.setattr("slipway.packaging.bundle.lacks_vnni", lambda: True)
     content = make_content(tmp_path / "content")
     model = onnx.load(content.variants["fp32"])
     onnx.helper.set_model_props(model, {X64_PRECISION: "1"})
@@ -610,6 +616,70 @@ def test_a_server_that_does_not_answer_may_answer_later(
     registry = open_registry("http://127.0.0.1:9")  # the discard port, where nobody listens
     with pytest.raises(RegistryUnavailable, match="127"):
         registry.register(registration)
+
+
+@pytest.mark.parametrize(
+    ("status", "raised"),
+    [
+        (401, RequestError),  # wrong credentials
+        (403, RequestError),
+        (405, RequestError),  # a server that only reads
+        (503, RegistryUnavailable),
+    ],
+)
+def test_a_server_that_refuses_is_retried_only_where_that_can_help(
+    registration: Registration,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    raised: type[SlipwayError],
+) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(status)
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Quietly."""
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(raised) as caught:
+                open_registry(f"http://127.0.0.1:{server.server_port}").register(registration)
+            assert type(caught.value) is raised
+        finally:
+            server.shutdown()
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from slipway.errors import EnvironmentMissing
+from slipway.registries import open_registry
+from tests.contracts.registry_contract import registration_of
+registry = open_registry(sys.argv[1])
+registry._ask("nobody")
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+registration = registration_of(Path(sys.argv[2]))
+evidence = (*registration.evidence, Path(sys.argv[4]))
+try:
+    registry.register(registration.model_copy(update={"evidence": evidence}))
+except EnvironmentMissing as error:
+    print("ulimit" in str(error))
+"""
+
+
+def test_a_full_disk_is_not_retried_and_half_a_version_is_none(
+    registry: MlflowRegistry, registration: Registration, tmp_path: Path
+) -> None:
+    # No file may grow beyond a limit: as a full disk does, it stops a writer in the middle.
+    (tmp_path / "large.html").write_bytes(b"x" * (24 << 20))
+    printed = run_python(FULL, registry.uri, registration.bundle, 16 << 20, tmp_path / "large.html")
+    assert printed.split() == ["True"]
+    assert registry.versions("table") == ()
+    assert registry.register(registration).version == 1
 
 
 def test_a_bad_metric_name_is_a_wrong_request_and_its_run_failed(

@@ -8,9 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from slipway.artifacts import digest_bytes
@@ -20,14 +22,20 @@ from slipway.errors import (
     RequestError,
     StoreUnavailable,
 )
+from slipway.packaging.bundle import build_bundle
+from slipway.packaging.manifest import bundle_tree, read_manifest
+from slipway.packaging.verify import verify_bundle
 from slipway.protocols import Store
 from slipway.settings import Settings
 from slipway.stores import open_store
 from slipway.stores.s3 import S3Store
 from slipway.stores.s3_client import open_client
+from slipway.stores.s3_source import download
 from slipway.stores.s3_uploads import PART_BYTES
+from slipway.stores.trees import put_tree
 from tests.ceph_server import Ceph, ceph, use
 from tests.contracts.store_contract import StoreContract
+from tests.sample_bundles import make_content
 
 __all__ = ["ceph"]
 pytest.importorskip("boto3", reason="boto3 is not installed")
@@ -296,3 +304,65 @@ def test_the_acl_that_the_settings_name_is_written(
 def test_an_address_without_a_bucket_is_refused(bad: str) -> None:
     with pytest.raises(RequestError, match="s3://BUCKET"):
         open_store(bad)
+
+
+def requests_of(store: S3Store) -> list[tuple[str, str]]:
+    """Every request that the store sends from now on: its operation and the object's key."""
+    sent: list[tuple[str, str]] = []
+
+    def note(model: Any, params: Any, **_: Any) -> None:
+        sent.append((model.name, str(params["url_path"]).partition("?")[0]))
+
+    store._client.meta.events.register("before-call.s3", note)
+    return sent
+
+
+def test_a_release_that_changes_one_variant_sends_that_variant_alone(
+    uri: str, tmp_path: Path
+) -> None:
+    content = make_content(tmp_path / "content")
+    build_bundle(tmp_path / "one", content=content)
+    (tmp_path / "changed").mkdir()
+    model = onnx.load(tmp_path / "content" / "model.onnx")
+    model.graph.node[0].name = "renamed"
+    onnx.save_model(model, tmp_path / "changed" / "model.onnx")
+    variants = {**content.variants, "int8-static": tmp_path / "changed"}
+    build_bundle(tmp_path / "two", content=replace(content, variants=variants))
+    store = S3Store(uri)
+    put_tree(store, tmp_path / "one", tree=bundle_tree(tmp_path / "one"))
+
+    sent = requests_of(store)
+    put_tree(store, tmp_path / "two", tree=bundle_tree(tmp_path / "two"))
+
+    puts = {key.rpartition("/")[2] for operation, key in sent if operation.startswith("Put")}
+    manifest = read_manifest(tmp_path / "two")
+    names = {file.path for file in manifest.files if file.digest[7:] in puts}
+    assert {name for name in names if name.startswith("variants/")} == {
+        "variants/int8-static/MLmodel",
+        "variants/int8-static/model.onnx",
+    }
+    # Besides: what names that variant by digest, the bundle's manifest and its tree.
+    assert names - {name for name in names if name.startswith("variants/")} == {
+        "MLmodel",
+        "provenance.json",
+    }
+    assert len(puts) == len(names) + 2
+
+
+def test_a_bundle_is_laid_out_as_a_folder_without_sending_it_again(
+    uri: str, tmp_path: Path
+) -> None:
+    build_bundle(tmp_path / "one", content=make_content(tmp_path / "content"))
+    tree, digest = bundle_tree(tmp_path / "one"), read_manifest(tmp_path / "one").digest
+    store = S3Store(uri)
+    put_tree(store, tmp_path / "one", tree=tree)
+    sent = requests_of(store)
+    address = store.lay_out(tree, digest)
+    assert address == f"{uri}/bundles/{digest.removeprefix('sha256:')}"
+    assert {operation for operation, _ in sent} == {"ListObjectsV2", "CopyObject"}
+    downloaded = download(address, tmp_path / "out", settings=Settings()).path
+    assert verify_bundle(downloaded, digest=digest).passed
+
+    sent.clear()
+    store.lay_out(tree, digest)
+    assert [operation for operation, _ in sent] == ["ListObjectsV2"]

@@ -25,8 +25,14 @@ BUDGET = 0.001
 
 
 @pytest.mark.usefixtures("home")
-def test_a_variant_over_its_budget_is_left_out_with_its_reason(tiny: dict[str, Any]) -> None:
-    ran = run(changed(tiny, budget={"metric_drop": BUDGET}))
+def test_a_variant_over_its_budget_is_left_out_with_its_reason_where_that_is_allowed(
+    tiny: dict[str, Any],
+) -> None:
+    precisions = {
+        "int8-static": {"samples": 32, "required": False},
+        "int8-dynamic": {"required": False},
+    }
+    ran = run(changed(tiny, budget={"metric_drop": BUDGET}, precisions=precisions))
     assert ran.state.is_completed()
     left_out = ran.variant("int8-static")
     assert left_out.status == "failed"
@@ -41,15 +47,23 @@ def test_a_variant_over_its_budget_is_left_out_with_its_reason(tiny: dict[str, A
     assert ran.report.registered.version == 2, "another bundle is another version"
 
 
-def test_a_required_variant_over_its_budget_fails_the_release(
-    home: Path, tiny: dict[str, Any]
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [({}, "no quantized variant is within the budget (int8-dynamic: "),
+     ({"required": True}, "required variant int8-static failed")],
+)  # fmt: skip
+def test_a_budget_that_cannot_be_met_fails_the_release_with_what_comes_nearest(
+    asked: dict[str, bool], message: str, home: Path, tiny: dict[str, Any]
 ) -> None:
     before = set(home.glob("bundles/sha256/*"))
-    precisions = {"int8-static": {"samples": 32, "required": True}}
+    precisions = {"int8-static": {"samples": 32, **asked}}
     ran = run(changed(tiny, budget={"metric_drop": BUDGET}, precisions=precisions))
     assert ran.state.is_failed()
     assert ran.state.name == "Failed"
-    assert "required variant int8-static failed" in str(ran.state.message)
+    assert message in str(ran.state.message)
+    nearest = ran.report.evidence.nearest
+    assert {point.precision for point in nearest} == {"int8-static", "int8-dynamic"}
+    assert [point.loss for point in nearest] == sorted(point.loss or 0 for point in nearest)
     assert ran.report.bundle is None
     assert ran.report.registered is None
     assert set(home.glob("bundles/sha256/*")) == before

@@ -329,9 +329,11 @@ def test_recommended_settings_are_in_the_bundle_and_in_mlflow_s_own_words(
     assert verify_bundle(tmp_path / "bundle").passed
 
 
-def test_what_a_variant_asks_of_its_sessions_is_in_the_manifest_and_its_mlmodels(
-    content: BundleContent, tmp_path: Path
+@pytest.mark.parametrize("lacking", [True, False])
+def test_what_a_variant_asks_of_its_sessions_is_in_the_manifest_and_where_needed_its_mlmodels(
+    lacking: bool, content: BundleContent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("slipway.packaging.bundle.lacks_vnni", lambda: lacking)
     asking = content.variants["int8-static"] / "model.onnx"
     with asking.open("ab") as file:  # fields of a protobuf may come in any order
         entry = onnx.StringStringEntryProto(key=X64_PRECISION, value="1")
@@ -344,7 +346,8 @@ def test_what_a_variant_asks_of_its_sessions_is_in_the_manifest_and_its_mlmodels
         served = yaml.safe_load((tmp_path / "bundle" / folder / "MLmodel").read_text())
         return served["flavors"]["onnx"]["onnx_session_options"]
 
-    chosen = {"intra_op_num_threads": 1, "extra_session_config": {X64_PRECISION: "1"}}
+    asked = {"extra_session_config": {X64_PRECISION: "1"}} if lacking else {}
+    chosen = {"intra_op_num_threads": 1, **asked}
     assert options("") == options("variants/int8-static") == chosen
     assert options("variants/fp32") is None
 

@@ -18,11 +18,11 @@ from tests import tiny_models
 def test_progress_and_state_reach_the_waiting_process(tmp_path: Path) -> None:
     scratch, keep, seen = tmp_path / "scratch", tmp_path / "kept" / "state.npz", []
     scratch.mkdir()
-    look = relay(scratch, keep=keep, progress=lambda done, total: seen.append((done, total)))
+    look = relay(scratch, keep=keep, progress=lambda done, total, _: seen.append((done, total)))
     look()
     tell = tell_progress(scratch)
     assert tell is not None
-    tell(3, 10)
+    tell(3, 10, "calibrating")
     (scratch / STATE).write_bytes(b"first")
     look()
     look()
@@ -47,7 +47,7 @@ def quantize(folder: Path, state: Path | None = None, **asked: object) -> list[t
         options=Int8StaticSpec.model_validate(asked),
         goal=Goal(),
         state=state,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda done, total, _: seen.append((done, total)),
     )
     assert report.passed
     return seen

@@ -1,7 +1,13 @@
 """What a release decides of its variants: which is selected, and what is on its frontiers."""
 
 from slipway.artifacts import ArtifactRef
-from slipway.reports import BenchmarkConditions, BenchmarkSuite, ExportReport
+from slipway.reports import (
+    BenchmarkConditions,
+    BenchmarkSuite,
+    Evidence,
+    ExportReport,
+    VariantReport,
+)
 from slipway.specs import ReleaseSpec
 from slipway.stages.verdicts import gather_evidence
 from tests.unit.benchmarking.test_frontier import row, variant
@@ -66,3 +72,42 @@ def test_without_benchmarks_there_is_one_frontier_of_accuracy_and_size() -> None
     assert only.validation is not None
     evidence = gather_evidence(SPEC, EXPORT, [only.conversion], [only.validation], [])
     assert [frontier.provider for frontier in evidence.frontiers] == [None]
+
+
+def decided(*variants: VariantReport, **required: bool) -> Evidence:
+    """The evidence of a release of these variants; `int8_static=False` accepts its absence."""
+    asked: dict[str, object] = {"int8-dynamic": {}, "int8-static": {}}
+    allowed = {name.replace("_", "-"): {"required": value} for name, value in required.items()}
+    spec = ReleaseSpec.from_mapping(
+        {**SPEC.model_dump(by_alias=True, mode="json"), "precisions": {**asked, **allowed}}
+    )
+    validations = [v.validation for v in variants if v.validation is not None]
+    return gather_evidence(spec, EXPORT, [v.conversion for v in variants], validations, [])
+
+
+def test_a_budget_that_no_quantized_variant_meets_fails_the_release() -> None:
+    missed = [
+        variant("int8-dynamic", error=0.4, passed=False),
+        variant("int8-static", error=0.3, passed=False),
+    ]
+    found = decided(variant("fp32"), *missed)
+    assert not found.passed
+    (failure,) = found.failures
+    assert "int8-static: " in failure
+    assert "`required: false`" in failure
+    assert [point.label for point in found.nearest] == ["int8-static", "int8-dynamic"]
+
+
+def test_one_quantized_variant_within_the_budget_is_enough() -> None:
+    missed = variant("int8-dynamic", error=0.4, passed=False)
+    found = decided(variant("fp32"), missed, variant("int8-static", error=0.01))
+    assert found.passed
+    assert found.nearest == ()
+
+
+def test_a_release_without_any_is_accepted_where_the_spec_says_so() -> None:
+    missed = variant("int8-static", error=0.3, passed=False)
+    allowed = decided(variant("fp32"), missed, int8_static=False, int8_dynamic=False)
+    assert allowed.passed
+    assert [point.label for point in allowed.nearest] == ["int8-static"]
+    assert not decided(variant("fp32"), missed, int8_dynamic=False).passed

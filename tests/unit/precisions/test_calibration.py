@@ -202,7 +202,7 @@ def test_a_killed_calibration_resumes_from_its_saved_state(
     state, seen = tmp_path / "state.npz", []
     wanted = ranges(prepared, samples, "entropy")
 
-    def killed(done: int, _: int) -> None:
+    def killed(done: int, *_: object) -> None:
         if done > 12:
             raise KeyboardInterrupt
 
@@ -220,10 +220,10 @@ def test_a_killed_calibration_resumes_from_its_saved_state(
     with pytest.raises(KeyboardInterrupt):
         again(killed)
     assert State.load(state).samples >= 8
-    assert again(lambda done, _: seen.append(done)) == wanted
+    assert again(lambda done, *_: seen.append(done)) == wanted
     # What was done is not done again; then comes the second pass over all of them.
     assert seen[0] > 8
-    assert again(lambda done, _: pytest.fail(str(done))) == wanted
+    assert again(lambda done, *_: pytest.fail(str(done))) == wanted
 
 
 def test_a_state_of_another_method_or_model_is_refused_by_name(

@@ -14,7 +14,6 @@ from slipway.precisions.policy import choose_policy
 from slipway.precisions.saturation import saturating_share
 from slipway.protocols import ConvertRequest, ConvertResult
 from slipway.providers.recommended import X64_PRECISION, recommended_entries
-from slipway.providers.sessions import Session
 from slipway.samples.arrays import save_npz
 from slipway.specs import Int8DynamicSpec, Int8StaticSpec
 from tests import tiny_models
@@ -90,7 +89,7 @@ def test_what_may_saturate_is_told_with_the_session_setting_that_prevents_it(
     result = converted(tmp_path)
     assert result.settings["session_config"] == f"{X64_PRECISION}=1"
     assert result.model is not None
-    assert Session(result.model).entries[X64_PRECISION] == "1"
+    assert recommended_entries(result.model) == {X64_PRECISION: "1"}
     assert result.scales is not None
     assert "int8-may-saturate" in {finding.code for finding in result.scales.findings}
     assert "fastest on x64" in str(result.settings["why"])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.providers.hardware import lacks_vnni
 from slipway.providers.recommended import X64_PRECISION, recommended_entries
 from slipway.providers.sessions import Session
 from tests import tiny_models
@@ -18,12 +19,28 @@ def carrying(folder: Path, entries: dict[str, str]) -> Path:
     return tiny_models.save(model, folder)
 
 
-def test_what_a_model_carries_is_what_its_sessions_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacking", [True, False])
+def test_what_a_model_carries_is_what_its_sessions_are_told_where_vnni_is_missing(
+    lacking: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slipway.providers.sessions.lacks_vnni", lambda: lacking)
     model = carrying(tmp_path, {"author": "somebody", X64_PRECISION: "1"})
     assert recommended_entries(model) == {X64_PRECISION: "1"}
-    opened = Session(model)
-    assert opened.entries[X64_PRECISION] == "1"
+    assert Session(model).entries.get(X64_PRECISION) == ("1" if lacking else None)
     assert Session(model, entries={X64_PRECISION: "0"}).entries[X64_PRECISION] == "0"
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "lacking"),
+    [("x86_64", "fpu avx2", True), ("x86_64", "avx2 avx_vnni", False),
+     ("x86_64", "avx512f avx512_vnni", False), ("aarch64", "asimd", False)],
+)  # fmt: skip
+def test_vnni_is_read_off_the_processors_flags(
+    machine: str, flags: str, lacking: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+    assert lacks_vnni(cpuinfo=tmp_path / "cpuinfo") is lacking
 
 
 def test_a_model_cannot_choose_entries_that_reach_files(tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ def released(evidence: Evidence) -> ReleaseReport:
 
 def test_the_shape_is_the_documented_one(passed_cnn: Evidence) -> None:
     found = release_json(released(passed_cnn))
-    assert list(found) == ["passed", "bundle", "registered", "report", "cache", "variants"]
+    assert list(found) == [
+        *("passed", "bundle", "registered", "report", "cache", "variants", "nearest")
+    ]
     assert found["bundle"] == {"path": "bundles/digits-cnn", "digest": DIGEST}
     assert found["registered"] == {"name": "digits-cnn", "version": 3, "alias": "challenger"}
     assert found["report"] == "bundles/digits-cnn/evidence/report.html"
