@@ -18,9 +18,9 @@ from tasks.pages import REGRESSED
 
 HEARTBEAT: Final = timedelta(seconds=30)
 """How often a run of ours says that it lives; `prefect.yaml` sets it, with the tag."""
-SILENCE: Final = timedelta(minutes=5)
-"""How long a run may be silent: ten heartbeats, so that a server that was restarted or a machine
-that was busy does not make a healthy run look dead."""
+SILENCE: Final = timedelta(minutes=10)
+"""How long a run may be silent: more than three heartbeats of a client that keeps Prefect's default
+(180 seconds), so that neither it nor one whose server was restarted looks dead while it lives."""
 TAG: Final = "slipway"
 
 _OURS: Final = ResourceSpecification.model_validate(

@@ -11,6 +11,8 @@ need() { # a server never starts without its password
 secret() { tr -d '\n' <"$secrets/$1"; }
 with_password() { printf '%s:%s@%s' "${1%%@*}" "$(secret "$2")" "${1#*@}"; }  # user@host -> user:password@host
 
+if [ -n "${TMPDIR:-}" ]; then mkdir -p "$TMPDIR"; fi
+
 case "${1:-} ${2:-}" in
 "prefect server")
   if [ "$3" = start ]; then need prefect-password; fi

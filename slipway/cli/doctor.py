@@ -13,6 +13,7 @@ from slipway.isolation.interpreters import requirements
 from slipway.isolation.probes import Action, ProbeAnswer, ProbeRequest
 from slipway.isolation.runner import GUEST_PACKAGES, Limits, run_isolated
 from slipway.isolation.sandbox import landlock_abi
+from slipway.providers.runtime import runtime_version
 from slipway.settings import Settings
 from slipway.specs import Framework
 from slipway.stages.interpreters import configured_frameworks, interpreter_for
@@ -58,9 +59,14 @@ def _packages() -> list[Examined]:
     found = []
     for package, (module, extra, needed) in _PACKAGES.items():
         ok = importlib.util.find_spec(module) is not None
-        detail = version(package) if ok else f"pip install 'slipway[{extra}]'"
+        detail = _version(package) if ok else f"pip install 'slipway[{extra}]'"
         found.append(Examined(name=package, ok=ok, detail=detail, needed=needed))
     return found
+
+
+def _version(package: str) -> str:
+    # Other builds of onnxruntime are packages of other names.
+    return runtime_version() if package == "onnxruntime" else version(package)
 
 
 def _interpreters() -> list[Examined]:

@@ -123,10 +123,14 @@ def _worst_error(path: Path, golden: GoldenSet) -> float:
 
 def _error(name: str, answer: Array, reference: Array) -> float:
     if answer.shape != reference.shape:
+        fact = (
+            f"output {name} has shape {list(answer.shape)}, the model gives {list(reference.shape)}"
+        )
+        if answer.ndim != reference.ndim:
+            raise CheckFailed(fact, facts={"output": name})
         raise CheckFailed(
-            f"output {name} has shape {list(answer.shape)}, the model gives "
-            f"{list(reference.shape)}: the converter froze a size; give that dimension as a number "
-            "in the spec's inputs",
+            f"{fact}: the converter froze a size; give that dimension as a number in the spec's "
+            "inputs",
             facts={"kind": "frozen-dimension", "output": name},
         )
     if reference.dtype.kind not in "fiub":

@@ -17,9 +17,11 @@ from slipway.errors import ExportFailed, SpecError, UnsupportedOperator
 from slipway.exporters.canonical import canonicalize
 from slipway.exporters.cleaning import clean_model
 from slipway.exporters.tensorflow_convolving import HANDLERS as CONVOLVING
+from slipway.exporters.tensorflow_lookups import handlers
 from slipway.exporters.tensorflow_repairs import repair_leftovers
 from slipway.exporters.tensorflow_resizing import HANDLERS as RESIZING
 from slipway.exporters.tensorflow_runtime import tf, tf2onnx, tf_loader
+from slipway.exporters.tensorflow_signs import HANDLERS as SIGNS
 from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest
 from slipway.reports import TensorInfo
@@ -184,7 +186,7 @@ def convert_function(
                 inputs_as_nchw=[input_tensors[name] for name in interface.nchw],
                 tensors_to_rename=names,
                 initialized_tables=tables,
-                custom_op_handlers={**RESIZING, **CONVOLVING},
+                custom_op_handlers={**RESIZING, **CONVOLVING, **SIGNS, **handlers(tables)},
             )
     except Exception as error:
         raise ExportFailed(f"tf2onnx does not convert the model: {first_lines(error)}") from error

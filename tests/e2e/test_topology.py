@@ -18,6 +18,7 @@ import mlflow
 import pytest
 
 from infra.topology.accounts import WORKER
+from infra.topology.buckets import STORE
 from infra.topology.http import answers, ask
 from infra.topology.programs import running, sweep
 from infra.topology.services import postgres, prefect, redis, s3, worker
@@ -192,7 +193,7 @@ def test_a_release_goes_through_and_is_found_again_after_down_and_up(
     if site.plan.has(s3.NAME):
         for name, value in s3.environment(site).items():
             monkeypatch.setenv(name, value)
-        assert next(open_store(f"s3://{s3.STORE}").digests())
+        assert next(open_store(f"s3://{STORE}").digests())
 
     # One more that is under way when everything ends: it is not left Running for ever.
     broken = submit(site, quick(tiny_files) | {"name": "broken-off"})

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from infra.topology.accounts import WORKER, make_worker
+from infra.topology.buckets import MLFLOW
 from infra.topology.http import answers
 from infra.topology.programs import Program, start, wait_until
 from infra.topology.services import postgres, s3
@@ -42,7 +43,7 @@ def client_environment(site: Site) -> dict[str, str]:
 
 def _artifacts(site: Site) -> str:
     if site.plan.has(s3.NAME):
-        return f"s3://{s3.MLFLOW}"
+        return f"s3://{MLFLOW}"
     folder = site.data(NAME) / "artifacts"
     folder.mkdir(exist_ok=True)
     return str(folder)

@@ -3,22 +3,25 @@
 import os
 import subprocess
 
+from infra.topology.buckets import make_buckets
 from infra.topology.failures import TopologyError
 from infra.topology.programs import MARK
 from infra.topology.site import HOST, ROOT, Site
 
 NAME = "s3"
-STORE, MLFLOW = "slipway", "mlflow"
 PROCESSES = ("mon", "osd", "rgw")
 _SCRIPT = ROOT / "infra/s3/ceph.sh"
-_UNFINISHED_DAYS = 7
 
 
 def up(site: Site) -> None:
     """Start the server, and make the buckets that are missing."""
     if _run(site, "status").count(" up ") < len(PROCESSES):
         _run(site, "start")
-    _make_buckets(site)
+    make_buckets(
+        site.url(NAME),
+        access_key=site.secret("s3-access-key"),
+        secret_key=site.secret("s3-secret-key"),
+    )
 
 
 def down(site: Site) -> bool:
@@ -42,37 +45,6 @@ def environment(site: Site) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": site.secret("s3-secret-key"),
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-
-
-def _make_buckets(site: Site) -> None:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import ClientError
-
-    client = boto3.client(
-        "s3",
-        endpoint_url=site.url(NAME),
-        aws_access_key_id=site.secret("s3-access-key"),
-        aws_secret_access_key=site.secret("s3-secret-key"),
-        region_name="us-east-1",
-        config=Config(retries={"mode": "standard", "max_attempts": 10}),
-    )
-    for bucket in (STORE, MLFLOW):
-        try:
-            client.head_bucket(Bucket=bucket)
-        except ClientError:
-            client.create_bucket(Bucket=bucket)
-        # What an upload that was killed has left behind is not kept for ever.
-        unfinished = {"DaysAfterInitiation": _UNFINISHED_DAYS}
-        rule = {
-            "ID": "unfinished-uploads",
-            "Status": "Enabled",
-            "Filter": {"Prefix": ""},
-            "AbortIncompleteMultipartUpload": unfinished,
-        }
-        client.put_bucket_lifecycle_configuration(
-            Bucket=bucket, LifecycleConfiguration={"Rules": [rule]}
-        )
 
 
 def _run(site: Site, command: str) -> str:

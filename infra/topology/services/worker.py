@@ -4,6 +4,7 @@ import json
 import time
 from urllib.error import URLError
 
+from infra.topology.buckets import STORE
 from infra.topology.http import ask
 from infra.topology.programs import Program, running, start, stop, wait_until
 from infra.topology.services import mlflow, prefect, s3
@@ -52,7 +53,7 @@ def client_environment(site: Site) -> dict[str, str]:
     home.mkdir(exist_ok=True)
     return {
         "SLIPWAY_HOME": str(site.home),
-        **({"SLIPWAY_STORE": f"s3://{s3.STORE}"} if site.plan.has(s3.NAME) else {}),
+        **({"SLIPWAY_STORE": f"s3://{STORE}"} if site.plan.has(s3.NAME) else {}),
         **(s3.environment(site) if site.plan.has(s3.NAME) else {}),
         **mlflow.client_environment(site),
         "PREFECT_API_URL": prefect.api(site),
