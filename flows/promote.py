@@ -6,6 +6,7 @@ from prefect.states import Failed
 
 from slipway.promotion.records import PromotionReport
 from slipway.specs import PromotionRequest
+from tasks.approval import weigh_with_approvals
 from tasks.pages import publish_promotion
 from tasks.promotion import move_alias, weigh_version
 
@@ -23,6 +24,8 @@ def promote(request: PromotionRequest) -> PromotionReport | State[PromotionRepor
         request: Which version, which alias, who asks, and what must hold.
     """
     weighed = weigh_version(request, approvals=())
+    if weighed.wants_approvals:
+        weighed = weigh_with_approvals(request, weighed)
     report = move_alias(weighed)
     publish_promotion(report)
     return report if report.passed else Failed(message=report.verdict, data=report)

@@ -67,6 +67,26 @@ class Settings(BaseSettings):
         default=None,
         description="Canned ACL of what the store writes, such as bucket-owner-full-control.",
     )
+    signing_key: Path | None = Field(
+        default=None,
+        description="PEM file of the elliptic-curve private key that signs what is sealed here; "
+        "nothing is signed if empty.",
+    )
+    signing_certificate: Path | None = Field(
+        default=None,
+        description="PEM file of that key's certificate, and behind it those between it and the "
+        "authority.",
+    )
+    verify_key: Path | None = Field(
+        default=None,
+        description="PEM file of the public key that bundles must be signed with; signatures are "
+        "not checked if this and VERIFY_CA are empty.",
+    )
+    verify_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the certificate authority that the signing certificate must be "
+        "of.",
+    )
     pythons: dict[str, Path] = Field(
         default_factory=_pythons,
         description="Interpreters by framework, each with an environment of its own: "

@@ -1,6 +1,6 @@
 """The tasks of a promotion: nothing is cached, since all of it asks how things are now."""
 
-from slipway.promotion.records import PromotionRecord, PromotionReport
+from slipway.promotion.records import Approval, PromotionRecord, PromotionReport
 from slipway.specs import PromotionRequest, RollbackRequest
 from slipway.stages import promoting
 from slipway.stages.promoting import Weighed
@@ -8,7 +8,7 @@ from tasks.policy import stage
 
 
 @stage(name="weigh", run_name="weigh {request.name} version {request.version}")
-def weigh_version(request: PromotionRequest, approvals: tuple[str, ...]) -> Weighed:
+def weigh_version(request: PromotionRequest, approvals: tuple[Approval, ...]) -> Weighed:
     """The version's evidence against the policy."""
     return promoting.weigh(request, approvals=approvals)
 

@@ -158,7 +158,7 @@ def case(
         registered_s=registered_s,
         files=3,
         evidence=found or evidence(),
-        provenance=provenance(evaluation),
+        data_digests={"evaluation": evaluation},
         policy=policy,
     )
 

@@ -352,11 +352,15 @@ def benchmark(
 
 @app.command()
 def verify(bundle: BundleFolder, as_json: Json = False) -> None:
-    """Verify that a bundle's files are exactly those that were sealed."""
+    """Verify that a bundle's files are those that were sealed, and who signed, if a key is set."""
     with answering(as_json=as_json):
         from slipway.packaging.verify import verify_bundle
+        from slipway.settings import Settings
+        from slipway.stages.signing import check_folder
 
         report = verify_bundle(bundle)
+        if report.passed:
+            check_folder(bundle, Settings())
 
         def words() -> None:
             state = "verified" if report.passed else "NOT as it was sealed"

@@ -1,4 +1,4 @@
-"""The commands of a release manager: promote, rollback, history."""
+"""The commands of a release manager: promote, rollback, history, pull."""
 
 import getpass
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from slipway.cli.output import answer, answering
+from slipway.cli.output import answer, answering, say
 from slipway.errors import RequestError
 
 if TYPE_CHECKING:
@@ -110,7 +110,28 @@ def history(
         answer(report, as_json=as_json, words=lambda: print_history(report), passed=report.passed)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (promote, rollback, history)
+def pull(
+    address: Annotated[str, typer.Argument(help="The version.", metavar="NAME@ALIAS|NAME/VERSION")],
+    out: Annotated[Path, typer.Option("--out", help="The folder; must not exist.")],
+    as_json: Json = False,
+) -> None:
+    """Take a registered bundle out of the store: verified and self-tested, or not at all."""
+    with answering(as_json=as_json, working="pulling"):
+        from slipway.stages.pulling import pull as take
+
+        report = take(address, out)
+
+        def words() -> None:
+            signed = f", signature by {report.signature}" if report.signature else ""
+            say(f"{report.path}: {report.name} version {report.version}, {report.digest}")
+            say(f"verified {report.files} files{signed}")
+            for variant in report.selftest.variants:
+                say(f"{variant.precision}: repeats its answers")
+
+        answer(report, as_json=as_json, words=words)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (promote, rollback, history, pull)
 
 
 def _asked(model: type[Request], **values: Any) -> Request:  # noqa: ANN401 - the model checks them

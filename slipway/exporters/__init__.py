@@ -55,6 +55,7 @@ TOOLS: Final[dict[Framework, tuple[str, ...]]] = {
 
 TRACERS: Final[dict[Framework, str]] = {
     "pytorch": "slipway.exporters.torch_traces",
+    "transformers": "slipway.exporters.transformers_traces",
     "keras": "slipway.exporters.keras_traces",
     "tensorflow": "slipway.exporters.tensorflow_traces",
 }

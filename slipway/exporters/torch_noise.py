@@ -1,7 +1,7 @@
-"""How far a PyTorch program is from itself, in float64 and on one thread."""
+"""How far a PyTorch program, or any other module, is from itself, in float64 and on one thread."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -10,7 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from slipway.errors import ExportFailed
-from slipway.exporters.noise import measure_noise
+from slipway.exporters.noise import Source, measure_noise
 from slipway.exporters.torch_programs import Program, as_source
 from slipway.exporters.wording import first_lines
 from slipway.reports import OutputNoise
@@ -25,15 +25,36 @@ def torch_noise(
     program: Program, names: Sequence[str], golden: GoldenSet
 ) -> tuple[OutputNoise, ...]:
     """The program's own noise; nothing for one that is too large, or in training mode."""
-    weights = (*program.program.state_dict.values(), *program.program.constants.values())
-    size = sum(tensor.nbytes for tensor in weights if isinstance(tensor, torch.Tensor))
-    if program.training or size > _MOST_BYTES:
+    if program.training:
+        return ()
+    return own_noise(
+        golden,
+        weights=(*program.program.state_dict.values(), *program.program.constants.values()),
+        float64=lambda: _in_float64(program, names),
+        one_thread=as_source(program, names),
+    )
+
+
+def own_noise(
+    golden: GoldenSet,
+    *,
+    weights: Iterable[object],
+    float64: Callable[[], Source],
+    one_thread: Source,
+) -> tuple[OutputNoise, ...]:
+    """The noise of anything that torch runs; nothing where its weights are too large.
+
+    Args:
+        golden: What it gave, on all threads.
+        weights: What it holds, to tell its size.
+        float64: Makes the source that computes in float64.
+        one_thread: The source itself.
+    """
+    if sum(tensor.nbytes for tensor in weights if isinstance(tensor, torch.Tensor)) > _MOST_BYTES:
         return ()
     # One thread for float64 as well: at golden sizes a second one spins more than it computes.
     with _one_thread():
-        return measure_noise(
-            golden, float64=_in_float64(program, names), one_thread=as_source(program, names)
-        )
+        return measure_noise(golden, float64=float64(), one_thread=one_thread)
 
 
 @contextmanager
@@ -46,9 +67,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _in_float64(
-    program: Program, names: Sequence[str]
-) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
+def _in_float64(program: Program, names: Sequence[str]) -> Source:
     # A copy: a module made of a program shares its weights.
     module = copy.deepcopy(program.program.module(check_guards=False)).double()
 

@@ -15,7 +15,7 @@ from slipway.exporters.pytorch import name_outputs, open_program
 from slipway.exporters.torch_places import place_of
 from slipway.exporters.torch_programs import Program, as_source, to_onnx
 from slipway.exporters.tracing import finish_trace, golden_case
-from slipway.protocols import TraceRequest, TraceResult, TraceStep
+from slipway.protocols import ExportRequest, TraceRequest, TraceResult, TraceStep
 from slipway.samples.arrays import Array
 
 
@@ -24,18 +24,25 @@ def trace(request: TraceRequest, scratch: Path) -> TraceResult:
     program = open_program(request.export)
     case = golden_case(request)
     names = name_outputs(program, case.inputs, request.export)
-    decomposed = to_onnx(program, names, request.export).exported_program
-    assert decomposed is not None  # noqa: S101 - it was exported from a program
-    recorder = _Recorder(decomposed.module(check_guards=False))
-    recorder.run_on(program, case.inputs)
     return finish_trace(
         request,
-        list(recorder.steps(names)),
+        record_program(program, names, case.inputs, request.export),
         source=as_source(program, names),
         scratch=scratch,
         by_name=True,
         training=program.training,
     )
+
+
+def record_program(
+    program: Program, names: tuple[str, ...], feeds: Mapping[str, Array], asked: ExportRequest
+) -> list[tuple[TraceStep, Array]]:
+    """Every value of a program for these inputs, by the names that its export gives them."""
+    decomposed = to_onnx(program, names, asked).exported_program
+    assert decomposed is not None  # noqa: S101 - it was exported from a program
+    recorder = _Recorder(decomposed.module(check_guards=False))
+    recorder.run_on(program, feeds)
+    return list(recorder.steps(names))
 
 
 class _Recorder(torch.fx.Interpreter):

@@ -4,11 +4,14 @@ The golden set comes from the model itself. The dynamo exporter is tried first a
 traces second; whichever repeats the golden set at every shape is taken.
 """
 
+import copy
 import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,16 +28,23 @@ from slipway.errors import CheckFailed, DataError, ExportFailed
 from slipway.exporters.cleaning import check_dimensions, clean_model, finish_export, save_model
 from slipway.exporters.naming import output_names
 from slipway.exporters.opsets import convert_opset
-from slipway.exporters.recording import golden_cases, golden_samples, record_golden, tool_versions
+from slipway.exporters.recording import (
+    as_inputs,
+    golden_cases,
+    golden_samples,
+    record_golden,
+    tool_versions,
+)
 from slipway.exporters.routes import refusal
-from slipway.exporters.torch_programs import convert, describe, trace
+from slipway.exporters.torch_noise import own_noise
+from slipway.exporters.torch_programs import Program, convert, describe, trace
 from slipway.exporters.transformers_files import load_pretrained
 from slipway.exporters.transformers_inputs import infer_inputs, made_up_cases
 from slipway.exporters.wording import first_lines
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.providers.sessions import Session
 from slipway.providers.signature import model_inputs, read_graph
-from slipway.reports import Finding, TensorInfo
+from slipway.reports import Finding, OutputNoise
 from slipway.samples.arrays import Array
 from slipway.samples.golden import GoldenSet
 from slipway.specs import TensorSpec, Tolerance
@@ -48,7 +58,7 @@ _SAME: Final = Tolerance(rtol=1e-3, atol=1e-4)
 _WHOLE: Final = ("ForSequenceClassification", "ForQuestionAnswering")
 
 
-class _Callee(torch.nn.Module):
+class Callee(torch.nn.Module):
     """A model with named inputs and a tuple of named outputs, called by position."""
 
     def __init__(self, inner: torch.nn.Module, inputs: Sequence[str]) -> None:
@@ -81,36 +91,77 @@ class _Callee(torch.nn.Module):
         }
 
 
-def export(request: ExportRequest, scratch: Path) -> ExportResult:
-    """Export a Transformers folder; see `slipway.protocols.Exporter`."""
-    with _quiet():
-        return _export(request, scratch)
+@dataclass(frozen=True)
+class Opened:
+    """A source that is ready to be run and exported."""
+
+    callee: Callee
+    names: tuple[str, ...]
+    request: ExportRequest
+    """With the inputs that were inferred where the spec names none."""
+    cases: Sequence[Mapping[str, Array]]
+    findings: tuple[Finding, ...]
+
+    @property
+    def example(self) -> Mapping[str, Array]:
+        """What it is traced with: a batch of three, since torch.export would freeze one."""
+        return self.cases[min(1, len(self.cases) - 1)]
+
+    def answers(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Its outputs by the exported model's names."""
+        return named_answers(self.callee, self.names, feeds)
+
+    def program(self) -> Program:
+        """Its program, as the dynamo exporter takes it.
+
+        Raises:
+            ExportFailed: when torch.export fails on it.
+        """
+        inputs = as_inputs(self.request.inputs)
+        return describe(trace(self.callee, inputs, self.example, variadic=True), self.request)
 
 
-def _export(request: ExportRequest, scratch: Path) -> ExportResult:
+def named_answers(
+    callee: Callee, names: Sequence[str], feeds: Mapping[str, Array]
+) -> dict[str, Array]:
+    """What it answers, by the exported model's names for its outputs."""
+    answers = callee.answer(feeds)
+    return {name: answers[own].numpy() for name, own in zip(names, callee.outputs, strict=True)}
+
+
+def open_source(request: ExportRequest) -> Opened:
+    """Load a folder, and find what its model takes and answers."""
     torch.manual_seed(request.seed)
     model = load_pretrained(request.path)
     inner, findings = _part_to_export(model)
     inputs = infer_inputs(model, inner, request.inputs)
-    asked = request.model_copy(
-        update={"inputs": {t.name: TensorSpec(dtype=t.dtype, shape=t.shape) for t in inputs}}
-    )
+    asked = {tensor.name: TensorSpec(dtype=tensor.dtype, shape=tensor.shape) for tensor in inputs}
     samples = golden_samples(request)
     cases = (
         made_up_cases(inputs, model, seed=request.seed)
         if samples is None
         else golden_cases(inputs, samples, seed=request.seed)
     )
-    callee = _Callee(inner, [tensor.name for tensor in inputs])
+    callee = Callee(inner, [tensor.name for tensor in inputs])
     callee.outputs = tuple(callee.answer(cases[0]))
     names = output_names(callee.outputs, inputs=callee.names, asked=request.outputs)
-    golden = record_golden(cases, _as_source(callee, names))
-    example = cases[min(1, len(cases) - 1)]
+    request = request.model_copy(update={"inputs": asked})
+    return Opened(callee, names, request, cases, tuple(findings))
+
+
+def export(request: ExportRequest, scratch: Path) -> ExportResult:
+    """Export a Transformers folder; see `slipway.protocols.Exporter`."""
+    with quiet():
+        return _export(open_source(request), scratch)
+
+
+def _export(source: Opened, scratch: Path) -> ExportResult:
+    golden = record_golden(source.cases, source.answers)
     problems: dict[str, ExportFailed] = {}
     for route, write in ROUTES.items():
         try:
-            path = write(callee, names, example, asked, scratch)
-            check_dimensions(model_inputs(read_graph(path)), asked)
+            path = write(source, scratch)
+            check_dimensions(model_inputs(read_graph(path)), source.request)
             _check_agreement(path, golden)
         except ExportFailed as error:
             problems[route] = error
@@ -118,15 +169,28 @@ def _export(request: ExportRequest, scratch: Path) -> ExportResult:
         return finish_export(
             path,
             golden,
-            request=asked,
+            request=source.request,
             scratch=scratch,
             route=route,
             tools=tool_versions("transformers", "torch", "onnxscript", "onnx"),
-            findings=[*findings, *(_fallback(f"{r}: {it}") for r, it in problems.items())],
+            findings=[*source.findings, *(_fallback(f"{r}: {it}") for r, it in problems.items())],
+            noise=_noise(source, golden),
         )
+    name = type(source.callee.inner).__name__
     reasons = "; ".join(f"{route}: {error}" for route, error in problems.items())
-    raise refusal(
-        f"{type(inner).__name__} was exported by no route. {reasons}", list(problems.values())
+    raise refusal(f"{name} was exported by no route. {reasons}", list(problems.values()))
+
+
+def _noise(source: Opened, golden: GoldenSet) -> tuple[OutputNoise, ...]:
+    def in_float64() -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
+        wide = copy.deepcopy(source.callee).double()
+        return partial(named_answers, wide, source.names)
+
+    return own_noise(
+        golden,
+        weights=source.callee.state_dict().values(),
+        float64=in_float64,
+        one_thread=source.answers,
     )
 
 
@@ -141,40 +205,17 @@ def _part_to_export(model: PreTrainedModel) -> tuple[torch.nn.Module, list[Findi
     return model.get_encoder(), [finding]
 
 
-def _as_source(
-    callee: _Callee, names: Sequence[str]
-) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
-    def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        answers = callee.answer(feeds)
-        return {name: answers[own].numpy() for name, own in zip(names, callee.outputs, strict=True)}
-
-    return run
+def _export_dynamo(source: Opened, scratch: Path) -> Path:
+    return convert(source.program(), source.names, source.request, scratch)
 
 
-def _export_dynamo(
-    callee: _Callee,
-    names: Sequence[str],
-    example: Mapping[str, Array],
-    request: ExportRequest,
-    scratch: Path,
-) -> Path:
-    inputs = [_info(name, spec) for name, spec in request.inputs.items()]
-    program = describe(trace(callee, inputs, example, variadic=True), request)
-    return convert(program, names, request, scratch)
-
-
-def _export_legacy(
-    callee: _Callee,
-    names: Sequence[str],
-    example: Mapping[str, Array],
-    request: ExportRequest,
-    scratch: Path,
-) -> Path:
-    path = scratch / "model.onnx"
+def _export_legacy(source: Opened, scratch: Path) -> Path:
+    path, request, callee = scratch / "model.onnx", source.request, source.callee
     axes = {
         name: {axis: size for axis, size in enumerate(spec.shape) if isinstance(size, str)}
         for name, spec in request.inputs.items()
     }
+    example = source.example
     try:
         torch.onnx.export(
             callee,
@@ -182,7 +223,7 @@ def _export_legacy(
             path,
             dynamo=False,
             input_names=list(callee.names),
-            output_names=list(names),
+            output_names=list(source.names),
             dynamic_axes=axes,
             opset_version=min(request.opset, LEGACY_MAX_OPSET),
         )
@@ -201,11 +242,8 @@ def _export_legacy(
     return path
 
 
-ROUTES: Final = {"torch.onnx dynamo": _export_dynamo, "torch.onnx legacy": _export_legacy}
-
-
-def _info(name: str, spec: TensorSpec) -> TensorInfo:
-    return TensorInfo(name=name, dtype=spec.dtype, shape=spec.shape)
+DYNAMO: Final = "torch.onnx dynamo"
+ROUTES: Final = {DYNAMO: _export_dynamo, "torch.onnx legacy": _export_legacy}
 
 
 def _check_agreement(path: Path, golden: GoldenSet) -> None:
@@ -229,7 +267,7 @@ def _fallback(problem: str) -> Finding:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Warnings of tracers and of models about themselves say nothing that parity does not."""
     log: Any = transformers.logging  # its functions have no types
     before = log.get_verbosity()

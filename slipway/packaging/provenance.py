@@ -74,15 +74,24 @@ def read_data_digests(bundle: Path) -> dict[str, Digest]:
     """
     path = bundle / PROVENANCE_NAME
     try:
-        statement = json.loads(path.read_bytes())
+        content = path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(f"{path} is no provenance of a bundle: {error}") from error
+    return data_digests(content, where=str(path))
+
+
+def data_digests(content: bytes, *, where: str) -> dict[str, Digest]:
+    """The same of a statement's bytes."""
+    try:
+        statement = json.loads(content)
         found = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
         return {
             entry["name"].removeprefix(_DATA): f"sha256:{entry['digest']['sha256']}"
             for entry in found
             if "digest" in entry
         }
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise IntegrityError(f"{path} is no provenance of a bundle: {error}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise IntegrityError(f"{where} is no provenance of a bundle: {error}") from error
 
 
 def read_tools(statement: bytes) -> dict[str, str]:

@@ -12,6 +12,7 @@ from slipway.artifacts import Digest, FileEntry, digest_file
 from slipway.errors import IntegrityError, SourceNotFound, os_failure
 from slipway.packaging.manifest import MANIFEST_NAME, Manifest, read_manifest
 from slipway.packaging.mlmodel import MLMODEL_NAME
+from slipway.packaging.signing import SIGNATURE_NAME
 from slipway.providers.hardware import differs
 from slipway.reports import Evidence, Finding, VerifyReport
 
@@ -34,8 +35,9 @@ def verify_bundle(path: Path, *, digest: Digest | None = None) -> VerifyReport:
     through the other name, and onnx refuses external data with two names; `made-elsewhere`: a graph
     that was optimized for another machine.
 
-    Not counted as extra: `registered_model_meta` beside an MLmodel of the manifest, a plain file
-    that MLflow writes into what it loads and that nothing reads.
+    Not counted as extra: `signature.json` beside the manifest, which `signing` is for, and
+    `registered_model_meta` beside an MLmodel of the manifest, a plain file that MLflow writes into
+    what it loads and that nothing reads.
 
     Raises:
         SourceNotFound: when there is no such folder.
@@ -133,7 +135,7 @@ def _unlisted(there: dict[str, os.stat_result], listed: set[str]) -> Iterator[Fi
             continue
         if not stat.S_ISREG(info.st_mode):
             yield _not_plain(path, info)
-        elif path != MANIFEST_NAME and not _is_mlflows(path, listed):
+        elif path not in {MANIFEST_NAME, SIGNATURE_NAME} and not _is_mlflows(path, listed):
             yield _error("extra", f"{path} is not in the manifest", path)
 
 

@@ -137,7 +137,10 @@ class _Made:
         rounded = self.rewritten.rounded
         clamped = {name: done.clamped for name, done in rounded.items()}
         flushed = {name: done.flushed for name, done in rounded.items()}
-        mask = f"stood for infinity and are ±{constants.MASK:g} now"
+        mask = (
+            f"stood for infinity and are ±{constants.MASK:g} now: rows that mask everything come "
+            "out otherwise than in float32"
+        )
         found = [
             *reasons.describe(self.reasons, self.units),
             *_counted("fp16-masks", self.softened, mask),

@@ -2,24 +2,25 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from slipway.artifacts import FileEntry
+from slipway.artifacts import Digest, FileEntry
 from slipway.errors import IntegrityError, RequestError, SlipwayError, SourceNotFound, Transient
 from slipway.packaging.manifest import Manifest
+from slipway.packaging.provenance import PROVENANCE_NAME, data_digests
 from slipway.packaging.verify import EVIDENCE_NAME
 from slipway.protocols import Registry, Store
-from slipway.reports import Evidence, Provenance, RegisteredVersion
+from slipway.reports import Evidence, RegisteredVersion
 from slipway.specs import PolicySpec
 
 Model = TypeVar("Model", bound=BaseModel)
 
 SPEC_NAME: Final = "evidence/spec.json"
-PROVENANCE_NAME: Final = "provenance.json"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Case:
     registered_s: float
     files: int
     evidence: Evidence
-    provenance: Provenance
+    data_digests: Mapping[str, Digest]
+    """What it was made from and measured on, by role, such as `evaluation`."""
     policy: PolicySpec | None
     """The policy of the spec that the release was made from."""
 
@@ -51,7 +53,10 @@ def read_case(store: Store, registry: Registry, version: RegisteredVersion) -> C
         registered_s=registry.about(version.name, version.version).registered_s,
         files=len(manifest.files),
         evidence=_parse(version, Evidence, _read(store, version, manifest, EVIDENCE_NAME)),
-        provenance=_parse(version, Provenance, _read(store, version, manifest, PROVENANCE_NAME)),
+        data_digests=data_digests(
+            _read(store, version, manifest, PROVENANCE_NAME),
+            where=f"{PROVENANCE_NAME} of version {version.version} of {version.name}",
+        ),
         policy=_parse(version, PolicySpec, json.dumps(sealed).encode()) if sealed else None,
     )
 

@@ -1,7 +1,9 @@
 """A promotion as markdown and as rows of plain text, for Prefect's artifacts and the terminal."""
 
-from slipway.promotion.records import PolicyReport, PromotionReport
+from slipway.promotion.records import PolicyReport, PromotionRecord, PromotionReport
+from slipway.reporting import formatting as fmt
 from slipway.reporting.markdown import escape
+from slipway.specs import PolicySpec
 
 HEADER = ("rule", "outcome", "found", "asked for", "why")
 
@@ -18,6 +20,24 @@ def promotion_markdown(report: PromotionReport) -> str:
     parts = [f"## {escape(report.verdict)}", "\n".join(f"- {escape(line)}" for line in about)]
     if report.policy is not None:
         parts.append(_table(report.policy))
+    return "\n\n".join(parts) + "\n"
+
+
+def approval_markdown(record: PromotionRecord, policy: PolicySpec) -> str:
+    """What somebody is asked to approve: the move, who asks and why, and every rule's answer."""
+    came = "nowhere" if record.from_version is None else f"version {record.from_version}"
+    about = [f"asked by {record.by}", *([f"reason: {record.reason}"] if record.reason else [])]
+    if record.override:
+        about.append(f"overrides what failed: {record.override}")
+    about.append(f"bundle {record.to_digest}")
+    number = fmt.count(policy.approvals, "person", "people")
+    parts = [
+        f"## {escape(f'{record.name}@{record.alias}: {came} to version {record.to_version}')}",
+        f"The policy wants {number} other than {escape(record.by)} to approve this.",
+        "\n".join(f"- {escape(line)}" for line in about),
+    ]
+    if record.policy is not None:
+        parts.append(_table(record.policy))
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,7 +13,7 @@ from slipway.artifacts import canonical_json, digest_bytes
 from slipway.benchmarking.objective import meets_slo
 from slipway.benchmarking.statistics import verdict
 from slipway.promotion.cases import Case
-from slipway.promotion.records import APPROVALS, Outcome, PolicyReport, RuleResult
+from slipway.promotion.records import APPROVALS, Approval, Outcome, PolicyReport, RuleResult
 from slipway.reporting import formatting as fmt
 from slipway.reports import (
     BenchmarkReport,
@@ -50,7 +50,7 @@ class Weighing:
     now_s: float
     by: str
     signature: Signature
-    approvals: tuple[str, ...] = ()
+    approvals: tuple[Approval, ...] = ()
 
 
 def evaluate(policy: PolicySpec, weighing: Weighing) -> PolicyReport:
@@ -113,7 +113,7 @@ def _metric(policy: PolicySpec, weighing: Weighing) -> Iterator[RuleResult]:
             reason="neither release has a task metric",
         )
         return
-    data = [case.provenance.data_digests.get("evaluation") for case in (candidate, current)]
+    data = [case.data_digests.get("evaluation") for case in (candidate, current)]
     for mine, theirs in _served_pairs(candidate.evidence, current.evidence):
         name = f"metric of {mine}"
         found, before = _metric_of(candidate.evidence, mine), _metric_of(current.evidence, theirs)
@@ -257,14 +257,25 @@ def _approvals(policy: PolicySpec, weighing: Weighing) -> Iterator[RuleResult]:
     if policy.approvals == 0:
         return
     asking = _person(weighing.by)
-    others = {_person(name): name for name in weighing.approvals if _person(name) != asking}
+    declined = [answer for answer in weighing.approvals if not answer.approved]
+    others = {
+        _person(answer.by): answer.by
+        for answer in weighing.approvals
+        if answer.approved and _person(answer.by) != asking
+    }
     missing = policy.approvals - len(others)
+    reasons = [
+        f"declined by {answer.by}" + (f": {answer.comment}" if answer.comment else "")
+        for answer in declined
+    ]
+    if missing > 0:
+        reasons.append(f"{missing} missing")
     yield _rule(
         APPROVALS,
-        passed=missing <= 0,
+        passed=not reasons,
         value=", ".join(others.values()) or "none",
         bound=f"{policy.approvals} other than {weighing.by}",
-        reason=f"{missing} missing" if missing > 0 else None,
+        reason="; ".join(reasons) or None,
     )
 
 

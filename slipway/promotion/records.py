@@ -43,6 +43,14 @@ class PolicyReport(Value):
         return not failed or (override is not None and APPROVALS not in failed)
 
 
+class Approval(Value):
+    """What somebody answered who was asked."""
+
+    by: str
+    approved: bool
+    comment: str | None = None
+
+
 class PromotionRecord(Value):
     """One move of an alias, for ever.
 

@@ -25,6 +25,7 @@ from slipway.reports import BenchmarkSuite, CheckReport, ExplainedParity, Selfte
 from slipway.settings import Settings
 from slipway.specs import BenchmarkSpec, Precision, Tolerance
 from slipway.stages.delivery import deliver_model
+from slipway.stages.signing import check_folder
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -142,6 +143,7 @@ def selftest_folder(bundle: Path) -> SelftestReport:
     """Verify a bundle and replay its variants, isolated."""
     if not bundle.is_dir():
         raise SourceNotFound(f"no bundle at {bundle}")
+    check_folder(bundle, Settings())
     with scratch_folder() as scratch:
         return run_child(
             "slipway.stages.children:selftest",

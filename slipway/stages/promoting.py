@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from slipway.artifacts import Value
+from slipway.artifacts import Digest, Value, canonical_json, digest_bytes
 from slipway.promotion.cases import Case, read_case, read_if_known, verify_stored
 from slipway.promotion.log import logged_aliases
 from slipway.promotion.moving import (
@@ -18,9 +18,10 @@ from slipway.promotion.moving import (
     must_be_at,
     rollback_target,
 )
-from slipway.promotion.policy import Signature, Weighing, evaluate
+from slipway.promotion.policy import Weighing, evaluate
 from slipway.promotion.records import (
     APPROVALS,
+    Approval,
     Kind,
     PolicyReport,
     PromotionRecord,
@@ -31,6 +32,7 @@ from slipway.registries import open_registry
 from slipway.reports import RegisteredVersion
 from slipway.settings import Settings
 from slipway.specs import PolicySpec, PromotionRequest, RollbackRequest
+from slipway.stages.signing import look_at_signature
 from slipway.stores import open_store
 
 
@@ -45,12 +47,18 @@ class Weighed(Value):
     @property
     def wants_approvals(self) -> bool:
         """Whether people are all that is missing."""
-        others = {rule.rule for rule in self.report.failures} - {APPROVALS}
+        lacking = APPROVALS in {rule.rule for rule in self.report.failures}
+        override = self.record.override
         return (
-            not self.already
-            and APPROVALS in {rule.rule for rule in self.report.failures}
-            and (not others or self.record.override is not None)
+            not self.already and lacking and (override is not None or not _overridable(self.report))
         )
+
+    @property
+    def identity(self) -> Digest:
+        """What people approve: this bundle in the place of that version, by these rules."""
+        record = self.record
+        about = [record.from_version, record.to_version, record.to_digest, record.number]
+        return digest_bytes(canonical_json([*about, self.report.policy, record.override]))
 
     @property
     def settled(self) -> bool:
@@ -77,7 +85,7 @@ class HistoryReport(Value):
     aliases: tuple[AliasHistory, ...]
 
 
-def weigh(request: PromotionRequest, *, approvals: tuple[str, ...] = ()) -> Weighed:
+def weigh(request: PromotionRequest, *, approvals: tuple[Approval, ...] = ()) -> Weighed:
     """Hold a version against its policy, on the evidence in its sealed bundle.
 
     Raises:
@@ -108,7 +116,7 @@ def weigh(request: PromotionRequest, *, approvals: tuple[str, ...] = ()) -> Weig
             unknown=unknown,
             now_s=now,
             by=request.by,
-            signature=Signature("absent", "the bundle is not signed"),
+            signature=look_at_signature(store, version.bundle_digest, Settings()),
             approvals=approvals,
         ),
     )
@@ -119,8 +127,8 @@ def weigh(request: PromotionRequest, *, approvals: tuple[str, ...] = ()) -> Weig
         by=request.by,
         at=now,
         reason=request.reason,
-        override=request.override if report.failures else None,
-        approved_by=approvals,
+        override=request.override if _overridable(report) else None,
+        approved_by=tuple(answer.by for answer in approvals if answer.approved),
         policy=report,
     )
     return Weighed(policy=policy, report=report, record=record, already=already)
@@ -216,6 +224,11 @@ def _history(
         repaired=bool(drift and repair),
         records=state.records,
     )
+
+
+def _overridable(report: PolicyReport) -> set[str]:
+    """The rules that failed and that an override can replace."""
+    return {rule.rule for rule in report.failures} - {APPROVALS}
 
 
 def _places() -> tuple[Store, Registry]:

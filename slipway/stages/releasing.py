@@ -32,6 +32,7 @@ from slipway.settings import Settings
 from slipway.specs import PATH_FIELDS, Precision, ReleaseSpec, file_name
 from slipway.stages.making import Materials
 from slipway.stages.pages import write_page
+from slipway.stages.signing import put_signature, sign_stored
 from slipway.stages.workspace import Workspace
 from slipway.stores import open_store
 from slipway.stores.trees import fetch, put_tree
@@ -225,10 +226,11 @@ def selftest_sealed(spec: ReleaseSpec, bundle: SealedBundle) -> SelftestReport:
 
 
 def unpack_bundle(bundle: SealedBundle) -> BundleReport:
-    """The bundle as a folder under the settings' home: found there whole, or fetched.
+    """The bundle as a folder under the settings' home: found there whole, or fetched; signed.
 
     Raises:
         IntegrityError: when a folder of that digest is there and is not what was sealed.
+        RequestError: when a signing key is configured and cannot be used.
     """
     settings = Settings()
     folder = settings.bundles / bundle.digest.replace(":", "/")
@@ -238,6 +240,9 @@ def unpack_bundle(bundle: SealedBundle) -> BundleReport:
         except (RequestError, Transient):
             if not folder.exists():  # else another release of the same content was first
                 raise
+    store = open_store(settings.store_uri)
+    sign_stored(store, bundle.digest, settings)
+    put_signature(store, bundle.digest, folder, settings)
     verified = verify_bundle(folder, digest=bundle.digest)
     if not verified.passed:
         wrong = "; ".join(finding.message for finding in verified.findings)

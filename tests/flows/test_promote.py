@@ -1,8 +1,22 @@
 """Promotion and rollback as flows: alias in MLflow, log in the store, page in the UI."""
 
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from httpx import HTTPStatusError
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.flow_runs import resume_flow_run
 
 from flows.promote import promote
 from flows.rollback import rollback
@@ -11,6 +25,7 @@ from slipway.promotion.records import PromotionReport
 from slipway.registries import open_registry
 from slipway.specs import PolicySpec, PromotionRequest, RollbackRequest
 from slipway.stages.promoting import history
+from tasks import approval
 from tests.flows.running import Ran, changed, run
 from tests.tiny_release import tiny_spec
 
@@ -20,6 +35,7 @@ pytestmark = [
 ]
 
 LENIENT = PolicySpec(not_slower=False)  # 20 queries tell no speed
+FOUR_EYES = PolicySpec(not_slower=False, approvals=2)
 
 
 def promoted(version: int, **rest: object) -> Ran:
@@ -69,10 +85,85 @@ def test_a_release_is_promoted_and_rolled_back(home: Path, tiny_files: Path) -> 
 def test_a_failed_rule_fails_the_run_with_its_reason() -> None:
     ran = promoted(1, policy=PolicySpec(slo_p99_ms={"cpu": 50}))
     assert ran.state.is_failed()
-    assert "p99 on cpu: queries tell no p99" in str(ran.state.message)
+    assert "queries tell no p99; 662 would" in str(ran.state.message)
     assert not report_of(ran).moved
     (page,) = ran.artifacts()
     assert "p99 on cpu | failed" in str(page.data)
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+    """Fill in the forms of runs that wait, one answer after the other; the texts of the forms."""
+    monkeypatch.setattr(approval, "WAIT_S", 120)
+    threads: list[threading.Thread] = []
+
+    def answer(*inputs: dict[str, object]) -> list[str]:
+        shown: list[str] = []
+        # Prefect's settings are this thread's: the other one gets a copy.
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(_answer_forms, inputs, shown))
+        threads.append(thread)
+        thread.start()
+        return shown
+
+    yield answer
+    for thread in threads:
+        thread.join()
+
+
+def _answer_forms(inputs: tuple[dict[str, object], ...], shown: list[str]) -> None:
+    waiting = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+    )
+    deadline = time.monotonic() + 100
+    with get_client(sync_client=True) as client:
+        for given in inputs:
+            while not (found := client.read_flow_runs(flow_run_filter=waiting)):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            state = found[0].state
+            assert state is not None
+            keys = state.state_details.run_input_keyset
+            assert keys is not None
+            while not (text := _description(client, found[0].id, keys["description"])):
+                assert time.monotonic() < deadline
+            shown.append(text)
+            resume_flow_run(found[0].id, run_input=given)
+
+
+def _description(client: SyncPrefectClient, run: UUID, key: str) -> str:
+    try:
+        return client.read_flow_run_input(run, key)
+    except HTTPStatusError:  # the run has said that it waits, and not yet what for
+        return ""
+
+
+@pytest.mark.usefixtures("first", "home")
+def test_two_people_approve_and_are_recorded(answering: Callable[..., list[str]]) -> None:
+    shown = answering({"by": "boris", "approve": True}, {"by": "clara", "approve": True})
+    report = report_of(promoted(1, policy=FOUR_EYES, reason="better"))
+    assert (report.moved, report.approved_by) == (True, ("boris", "clara"))
+    (record,) = history("tiny", alias="champion").aliases[0].records
+    assert record.approved_by == ("boris", "clara")
+    assert "tiny@champion: nowhere to version 1" in shown[0]
+    assert "asked by anna" in shown[0]
+    assert "| parity | passed |" in shown[0]
+    assert "boris" in shown[1]
+
+
+@pytest.mark.usefixtures("first", "home")
+def test_one_who_declines_stops_it_with_the_reason(answering: Callable[..., list[str]]) -> None:
+    answering({"by": "boris", "approve": False, "comment": "not on a Friday"})
+    ran = promoted(1, policy=FOUR_EYES)
+    assert not report_of(ran).moved
+    assert "declined by boris: not on a Friday" in str(ran.state.message)
+    assert history("tiny", alias="champion").aliases[0].records == ()
+
+
+@pytest.mark.usefixtures("first", "home")
+def test_nobody_is_asked_about_what_the_policy_refuses_anyway() -> None:
+    ran = promoted(1, policy=FOUR_EYES.model_copy(update={"slo_p99_ms": {"cpu": 1e-6}}))
+    assert "p99 on cpu: " in str(ran.state.message)
 
 
 @pytest.mark.usefixtures("first", "home")

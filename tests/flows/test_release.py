@@ -1,6 +1,7 @@
 """A release from end to end, and what a second one of the same makes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,3 +121,28 @@ def test_it_leaves_a_table_a_summary_and_a_link_in_the_ui(first: Ran) -> None:
         assert precision in str(kinds["variants-tiny"].data)
         assert precision in summary
     assert "tiny version 1" in str(kinds["registry-tiny"].data)
+
+
+def test_the_version_in_mlflow_names_its_numbers_data_and_plots_and_leads_back_here(
+    home: Path, first: Ran
+) -> None:
+    import mlflow
+
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    client = mlflow.MlflowClient(uri, uri)
+    version = client.get_model_version_by_alias("tiny", "challenger")
+    assert f"/runs/flow-run/{first.flow_run_id}" in str(version.description)
+    run: Any = client.get_run(str(version.run_id))  # MLflow's entities are vague about None
+    assert {data.dataset.name for data in run.inputs.dataset_inputs} >= {
+        "source",
+        "golden",
+        "calibration",
+        "evaluation",
+    }
+    shipped = {v.precision for v in first.report.evidence.variants if v.model is not None}
+    models: list[Any] = [
+        client.get_logged_model(found.model_id) for found in run.outputs.model_outputs
+    ]
+    assert {model.name for model in models} == shipped
+    for model in models:
+        assert {"rmse", "size_bytes", "cpu/p50_ms"} <= {metric.key for metric in model.metrics}

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from slipway.errors import PrecisionFailed
 from slipway.precisions import graphs
 from slipway.precisions.audit import Ranges
+from slipway.precisions.calibration import calibrate
 from slipway.precisions.marking import (
     WEIGHTED,
     Scheme,
@@ -28,7 +29,8 @@ from slipway.precisions.scales import (
     weight_quantization,
 )
 from slipway.providers.sessions import Session
-from slipway.samples.arrays import Array
+from slipway.samples.arrays import Array, Samples
+from slipway.specs import CalibrationMethod
 from tests import tiny_models
 
 EVERYTHING = """
@@ -209,6 +211,67 @@ def test_a_quantized_model_is_onnxruntimes_own_to_the_last_bit(
         for tensor, values in wanted.items():
             np.testing.assert_array_equal(mine[tensor], values, err_msg=tensor)
     assert runs_like(ours, theirs, feeds)
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_at_full_optimization_scales_and_zero_points_are_onnxruntimes_up_to_rounding(
+    method: CalibrationMethod, tmp_path: Path
+) -> None:
+    """From the samples on: theirs calibrated and quantized by `quantize_static` alone."""
+    path = prepared(tiny_models.cnn(), tmp_path)
+    samples = Samples({"image": image((24, 1, 8, 8))})
+    scheme = Scheme(OP_TYPES)
+    ranges = calibrate(
+        path,
+        samples,
+        method=method,
+        tensors=activations_to_measure(path, scheme),
+        optimization="all",
+    )
+    ours = quantize_file(path, ranges, scheme)
+    theirs = calibrated_by_onnxruntime(path, samples, scheme, method, folder=tmp_path)
+    scales, wanted = constants(ours, "_scale"), constants(theirs, "_scale")
+    assert scales.keys() == wanted.keys()
+    assert len(wanted) > 10
+    for name, values in wanted.items():
+        np.testing.assert_allclose(scales[name], values, rtol=1e-6, err_msg=name)
+    zeros = constants(ours, "_zero_point")
+    for name, values in constants(theirs, "_zero_point").items():
+        assert np.abs(zeros[name].astype(int) - values.astype(int)).max() <= 1, name
+
+
+def calibrated_by_onnxruntime(
+    path: Path, samples: Samples, scheme: Scheme, method: str, *, folder: Path
+) -> onnx.ModelProto:
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+        def __init__(self) -> None:
+            self.batches = samples.batches(1)
+
+        def get_next(self) -> object:
+            batch = next(self.batches, None)
+            return None if batch is None else dict(batch.arrays)
+
+    out = folder / "calibrated.onnx"
+    quantize_static(
+        str(path),
+        str(out),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=list(scheme.op_types),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod[{"minmax": "MinMax"}.get(method, "Percentile")],
+    )
+    return onnx.load(out)
 
 
 def test_nodes_kept_in_float_are_those_that_onnxruntime_leaves_out(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from slipway.artifacts import digest_bytes
 from slipway.promotion.policy import DAY_S, Signature, Weighing, evaluate
-from slipway.promotion.records import PolicyReport, RuleResult
+from slipway.promotion.records import Approval, PolicyReport, RuleResult
 from slipway.reports import Estimate, Evidence
 from slipway.specs import PolicySpec
 from tests.promotion_cases import UNKNOWN, about, case, evidence
@@ -224,8 +224,18 @@ def test_a_signature_that_is_wrong_fails_even_where_none_is_required(
 def test_approvals_are_of_different_people_other_than_who_asks(
     approvals: tuple[str, ...], passed: bool
 ) -> None:
-    rule = only(evaluate(ask(approvals=2), replace(weighing(), approvals=approvals)))
+    answers = tuple(Approval(by=name, approved=True) for name in approvals)
+    rule = only(evaluate(ask(approvals=2), replace(weighing(), approvals=answers)))
     assert rule.outcome == ("passed" if passed else "failed")
+
+
+def test_one_who_declines_is_enough_to_fail() -> None:
+    answers = (
+        Approval(by="boris", approved=True),
+        Approval(by="clara", approved=False, comment="not before Monday"),
+    )
+    rule = only(evaluate(ask(approvals=1), replace(weighing(), approvals=answers)))
+    assert (rule.outcome, rule.reason) == ("failed", "declined by clara: not before Monday")
 
 
 def test_an_override_covers_what_failed_but_not_the_approvals() -> None:
@@ -251,7 +261,7 @@ weighings = st.builds(
     lambda metric, other, p50, days, approvals: replace(
         weighing(evidence(metric=metric, p50=about(p50)), evidence(metric=other)),
         now_s=days * DAY_S,
-        approvals=approvals,
+        approvals=tuple(Approval(by=name, approved=True) for name in approvals),
     ),
     values,
     values,
