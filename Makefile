@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := infra/locks/requirements.txt
 READY := $(VENV)/.ready
+WORKERS := openvino cuda
 export SLIPWAY_HOME ?= $(CURDIR)/.slipway
 export PREFECT_HOME ?= $(SLIPWAY_HOME)/prefect
 export DO_NOT_TRACK = 1
@@ -79,5 +80,21 @@ lock: $(READY)  ## Resolve pyproject.toml anew into the lock file
 	$(BIN)/python infra/locks/unhash.py $(LOCK) torch
 	$(MAKE) setup
 
+# A worker's environment: one onnxruntime with its provider, no framework.
+.PHONY: $(WORKERS:%=worker-%) $(WORKERS:%=lock-%)
+
+worker-openvino worker-cuda: worker-%: $(READY)  ## Create .venv-openvino or .venv-cuda for a worker
+	$(PYTHON) -m venv $(VENV)-$*
+	$(BIN)/uv pip install --quiet --python $(VENV)-$*/bin/python --compile-bytecode \
+		--require-hashes -r infra/locks/$*.txt
+	$(BIN)/uv pip install --quiet --python $(VENV)-$*/bin/python --no-deps -e .
+	@echo "PREFECT_API_URL=... SLIPWAY_STORE=... $(VENV)-$*/bin/python deployments/worker.py slipway-$*"
+
+lock-openvino lock-cuda: lock-%: $(READY)  ## Resolve a worker's dependencies anew
+	@rm -f infra/locks/$*.txt
+	$(BIN)/uv pip compile --quiet --group pyproject.toml:worker-$* --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--output-file infra/locks/$*.txt
+
 clean:  ## Remove the environment and everything that the demo made
-	rm -rf $(VENV) .slipway examples/*/out
+	rm -rf $(VENV) $(WORKERS:%=$(VENV)-%) .slipway examples/*/out

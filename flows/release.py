@@ -7,11 +7,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from slipway.reports import ReleaseReport
 from slipway.specs import ReleaseSpec
+from slipway.stages.measuring import benchmark_jobs
 from slipway.stages.verdicts import gather_evidence, passed_models
+from tasks.measuring import benchmark_models, settle_benchmark
 from tasks.pages import publish_pages
 from tasks.policy import cache_report
+from tasks.pools import benchmark_on_pools, cancel_benchmarks
 from tasks.stages import (
-    benchmark_models,
     build_bundle,
     fetch_materials,
     register_release,
@@ -28,6 +30,8 @@ from tasks.variants import make_variants
     persist_result=False,
     result_serializer="json",  # Prefect keeps refused parameters all the same, and in a pickle
     task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
+    on_cancellation=[cancel_benchmarks],
+    on_crashed=[cancel_benchmarks],
 )
 def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
     """Export a trained model, prove it, measure it, seal it and register it.
@@ -40,12 +44,18 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
     spec = materials.complete(spec)
     made = make_variants(spec, materials)
 
-    passed = passed_models(made.conversions, made.validations)
+    jobs = benchmark_jobs(
+        spec, passed_models(made.conversions, made.validations), made.exported.golden
+    )
+    away = [job for job in jobs if job.pool]
+    elsewhere = benchmark_on_pools.submit(away) if away else None
     suites = [
-        benchmark_models(spec, provider, passed, made.exported.golden)
-        for provider in spec.benchmark.providers
-        if passed
+        settle_benchmark(job, benchmark_models(job, return_state=True))
+        for job in jobs
+        if not job.pool
     ]
+    if elsewhere:
+        suites += elsewhere.result()
     evidence = gather_evidence(spec, made.exported, made.conversions, made.validations, suites)
 
     bundle = registered = None

@@ -36,6 +36,7 @@ from slipway.specs import (
     Opset,
     ParitySpec,
     Precision,
+    ProviderName,
     SourceSpec,
     TensorSpec,
     Tolerance,
@@ -211,6 +212,30 @@ class BenchmarkRequest(Value):
     golden: Path = Field(description="Inputs are taken from the golden set, tiled to the batch.")
     provider: str = "cpu"
     options: BenchmarkSpec
+
+
+class MeasuredModel(Value):
+    """One variant to measure."""
+
+    precision: Precision
+    model: ArtifactRef
+
+
+class BenchmarkJob(Value):
+    """What a worker is given to measure on one provider: references, and how."""
+
+    name: str = Field(description="The model's name.")
+    provider: ProviderName = Field(default="cpu", description="The provider to measure on.")
+    models: tuple[MeasuredModel, ...] = Field(
+        min_length=1, description="The variants, the baseline first."
+    )
+    golden: ArtifactRef = Field(description="Inputs are taken from the golden set.")
+    options: BenchmarkSpec = Field(description="How they are measured.")
+
+    @property
+    def pool(self) -> str | None:
+        """The work pool whose workers measure; None for the machine that the release runs on."""
+        return self.options.pools.get(self.provider)
 
 
 class CheckRequest(Value):

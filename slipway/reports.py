@@ -433,10 +433,12 @@ class BenchmarkSuite(Value):
     """All variants on one provider, taken in one interleaved session."""
 
     provider: str
-    status: Literal["measured", "failed", "missing environment"] = "measured"
+    status: Literal["measured", "failed", "missing environment", "crashed"] = "measured"
     reason: str | None = None
-    conditions: BenchmarkConditions
-    rows: tuple[BenchmarkReport, ...]
+    conditions: BenchmarkConditions | None = Field(
+        default=None, description="None where no machine came to measuring."
+    )
+    rows: tuple[BenchmarkReport, ...] = ()
     scenarios: tuple[ScenarioReport, ...] = ()
     placements: tuple[Placement, ...] = ()
     sweep: SweepReport | None = None

@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         description="Interpreters by framework, each with an environment of its own: "
         "SLIPWAY_PYTHON_TENSORFLOW=/path/to/python and so on.",
     )
+    host: str | None = Field(
+        default=None,
+        description="Name of this machine, under which benchmarks on it wait for each other; its "
+        "host name if empty. Containers that share a machine need the same one.",
+    )
     package_index: str = Field(
         default="https://pypi.org/pypi",
         description="Where a nightly regression asks whether the tools in use are yanked or known "

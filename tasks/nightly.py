@@ -15,15 +15,14 @@ from slipway.reports import (
     RegressionReport,
 )
 from slipway.specs import Precision, RegressionSpec, ReleaseSpec
-from slipway.stages import champions, drifts, nightly, proving
+from slipway.stages import champions, drifts, measuring, nightly
 from slipway.stages.champions import Champion, Subject
 from slipway.stages.followed import Today
 from slipway.stages.making import Materials
 from slipway.stages.releasing import tools_used
 from slipway.stages.verdicts import gather_evidence
-from tasks.policy import cache_report, stage, tool_versions
+from tasks.policy import RUNTIME, cache_report, stage, tool_versions
 from tasks.stages import (
-    RUNTIME,
     framework_tools,
     settle_validation,
     validate_model,
@@ -119,7 +118,7 @@ def _pair_reads(given: dict[str, Any]) -> object:
         "options": spec.benchmark,
         "models": [given["promoted"].digest, given["fresh"].digest],
         "golden": given["golden"],
-        "host": proving.benchmark_fingerprint(),
+        "host": measuring.benchmark_fingerprint(),
     }
 
 

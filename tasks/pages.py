@@ -16,6 +16,7 @@ from slipway.promotion.pages import promotion_markdown
 from slipway.promotion.records import PromotionReport
 from slipway.reporting.failure import failure_markdown
 from slipway.reporting.markdown import summary_markdown, variants_table
+from slipway.reporting.measurements import conditions_sentence, measurements_table
 from slipway.reporting.regression import (
     drifts_table,
     matrix_table,
@@ -23,6 +24,7 @@ from slipway.reporting.regression import (
     nightly_markdown,
 )
 from slipway.reports import (
+    BenchmarkSuite,
     BundleReport,
     Evidence,
     ExportFailure,
@@ -52,30 +54,39 @@ def publish_pages(
     evidence: Evidence, bundle: BundleReport | None, registered: RegisteredVersion | None
 ) -> None:
     """Create the artifacts; the same keys each time, so that the UI shows their history."""
-    slug = _slug(evidence.name)
+    name = slug(evidence.name)
     create_table_artifact(
-        key=f"variants-{slug}",
+        key=f"variants-{name}",
         table=variants_table(evidence),
         description=f"Variants of {evidence.name}",
     )
     create_markdown_artifact(
-        key=f"release-{slug}",
+        key=f"release-{name}",
         markdown=summary_markdown(evidence),
         description=f"Release of {evidence.name}",
     )
     if bundle is not None and registered is not None:
         create_link_artifact(
-            key=f"registry-{slug}",
+            key=f"registry-{name}",
             link=registered.url or f"models:/{registered.name}/{registered.version}",
             link_text=f"{registered.name} version {registered.version} in MLflow",
             description=f"Bundle {bundle.digest}",
         )
 
 
+def publish_suite(name: str, suite: BenchmarkSuite) -> None:
+    """A provider's latencies of one model; the key is theirs, which gives them a history."""
+    create_table_artifact(
+        key=f"benchmark-{slug(name)}-{suite.provider}",
+        table=measurements_table(suite),
+        description=conditions_sentence(suite),
+    )
+
+
 def publish_failure(failure: ExportFailure) -> None:
     """Create the artifact of a release whose source could not be exported."""
     create_markdown_artifact(
-        key=f"release-{_slug(failure.name)}",
+        key=f"release-{slug(failure.name)}",
         markdown=failure_markdown(failure),
         description=f"Release of {failure.name}",
     )
@@ -85,7 +96,7 @@ def announce_regression(report: RegressionReport) -> None:
     """Leave the model's table of drifts, and raise the event where it regressed."""
     if report.drifts:
         create_table_artifact(
-            key=f"drifts-{_slug(report.name)}",
+            key=f"drifts-{slug(report.name)}",
             table=drifts_table(report),
             description=f"What of {report.name} is not as it was when it was promoted",
         )
@@ -127,12 +138,12 @@ def publish_matrix(report: MatrixReport) -> None:
 def publish_promotion(report: PromotionReport) -> None:
     """What became of a promotion or a rollback; one key an alias, so that the UI shows history."""
     create_markdown_artifact(
-        key=f"alias-{_slug(report.name)}-{_slug(report.alias)}",
+        key=f"alias-{slug(report.name)}-{slug(report.alias)}",
         markdown=promotion_markdown(report),
         description=report.verdict,
     )
 
 
-def _slug(name: str) -> str:
-    """A name as the key of an artifact."""
+def slug(name: str) -> str:
+    """A name as Prefect takes it in keys."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

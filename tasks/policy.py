@@ -25,6 +25,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 RETRIES: Final = 3
+RUNTIME: Final = ("onnxruntime", "onnx", "numpy")
+"""Packages that decide what a stage on an ONNX model makes."""
 _PLACE: Final = "uri"
 
 # Runs of cached tasks by flow run: those asked for, and those whose work was really done.

@@ -13,7 +13,6 @@ from slipway.errors import ModelError, SlipwayError
 from slipway.exporters import TOOLS
 from slipway.providers.hardware import made_here
 from slipway.reports import (
-    BenchmarkSuite,
     BundleReport,
     CheckReport,
     ConversionReport,
@@ -27,13 +26,11 @@ from slipway.reports import (
     ValidationReport,
 )
 from slipway.specs import Framework, Precision, ReleaseSpec
-from slipway.stages import explaining, failing, making, proving, registering, releasing
+from slipway.stages import explaining, failing, making, measuring, proving, registering, releasing
 from slipway.stages.interpreters import interpreter_for
 from slipway.stages.making import Materials
 from tasks.pages import publish_failure, run_link
-from tasks.policy import stage, tool_versions
-
-RUNTIME = ("onnxruntime", "onnx", "numpy")
+from tasks.policy import RUNTIME, stage, tool_versions
 
 
 def framework_tools(framework: Framework) -> dict[str, str]:
@@ -199,36 +196,6 @@ def explain_failure(
     return explaining.explain_failure(spec, materials, exported, validation)
 
 
-def _benchmark_reads(given: dict[str, Any]) -> object:
-    spec: ReleaseSpec = given["spec"]
-    if spec.benchmark.fresh:
-        return None
-    return {
-        "provider": given["provider"],
-        "options": spec.benchmark,
-        "models": {name: ref.digest for name, ref in given["models"].items()},
-        "golden": given["golden"],
-        "host": proving.benchmark_fingerprint(),
-    }
-
-
-@stage(
-    name="benchmark",
-    run_name="benchmark {spec.name} on {provider}",
-    code_version=2,
-    reads=_benchmark_reads,
-    tools=RUNTIME,
-)
-def benchmark_models(
-    spec: ReleaseSpec,
-    provider: str,
-    models: dict[Precision, ArtifactRef],
-    golden: ArtifactRef,
-) -> BenchmarkSuite:
-    """All variants on one provider, interleaved; never reused on another host."""
-    return proving.benchmark_models(spec, provider, models, golden)
-
-
 def _bundle_reads(given: dict[str, Any]) -> object:
     spec: ReleaseSpec = given["spec"]
     return {
@@ -253,7 +220,7 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
 
 def _selftest_reads(given: dict[str, Any]) -> object:
     # The tolerances of the replay are in the bundle itself.
-    return {"bundle": given["bundle"].digest, "host": proving.host_fingerprint()}
+    return {"bundle": given["bundle"].digest, "host": measuring.host_fingerprint()}
 
 
 @stage(

@@ -101,6 +101,8 @@ def _settings(settings: SessionSettings) -> str:
 def _print_conditions(result: BenchmarkSuite) -> None:
     """What the numbers depend on, where nodes ran, and what disturbed the measurement."""
     at = result.conditions
+    if at is None:
+        return
     processes = max((row.processes for row in result.rows), default=0)
     say(
         f"{at.cpu}, {at.intra_op_threads} threads, onnxruntime {at.onnxruntime}, load "

@@ -206,7 +206,8 @@ def _not_slower(provider: str, candidate: Evidence, current: Evidence, *, bound:
         return _rule(name, passed=False, value=fmt.DASH, bound=bound, reason=reason)
     value = f"p50 {fmt.estimate(mine.p50)}, before {fmt.estimate(theirs.p50)}"
     suites = [_suite(evidence, provider) for evidence in (candidate, current)]
-    machines = [(s.conditions.cpu, s.conditions.intra_op_threads) for s in suites if s is not None]
+    conditions = [suite.conditions for suite in suites if suite is not None]
+    machines = [(at.cpu, at.intra_op_threads) for at in conditions if at is not None]
     if len(set(machines)) > 1:
         both = " and ".join(f"{cpu} with {fmt.count(n, 'thread')}" for cpu, n in machines)
         reason = f"measured on different machines, {both}; release both on the same"

@@ -76,6 +76,14 @@ class Provider:
         merged = {**self.options(asked), **given}
         return {key: _text(value) for key, value in merged.items()}
 
+    def unit(self, given: Options) -> str:
+        """Which part of a host it keeps busy: providers on one unit disturb each other."""
+        if "device_id" in self.known_options:
+            return f"accelerator-{given.get('device_id', 0)}"
+        if "device_type" in self.known_options:
+            return str(given.get("device_type", "cpu")).lower()
+        return "cpu"
+
 
 def _text(value: OptionValue) -> str:
     """Booleans as 1 and 0, which every provider reads, though some document True and False."""

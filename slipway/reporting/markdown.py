@@ -9,6 +9,7 @@ from typing import Final
 
 from slipway.reporting import cells, summary
 from slipway.reporting import formatting as fmt
+from slipway.reporting.measurements import conditions_sentence
 from slipway.reports import BenchmarkReport, Evidence, VariantReport
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#+!|~&])")
@@ -97,17 +98,7 @@ def _bullets(texts: Sequence[str]) -> str:
 
 def _conditions(evidence: Evidence) -> str:
     """Where it was measured, in a line per provider."""
-    lines = []
-    for suite in evidence.suites:
-        at = suite.conditions
-        noisy = sum(row.noisy for row in suite.rows)
-        disturbed = f"; other load disturbed {fmt.count(noisy, 'measurement')}" if noisy else ""
-        lines.append(
-            f"Measured with {suite.provider} on {at.cpu}, "
-            f"{fmt.count(at.intra_op_threads, 'thread')}, onnxruntime {at.onnxruntime}; "
-            f"intervals of {fmt.percent(at.confidence, decimals=0)} confidence{disturbed}."
-        )
-    return "\n".join(escape(line) for line in lines)
+    return "\n".join(escape(conditions_sentence(suite)) for suite in evidence.suites)
 
 
 def _link(text: str, address: str) -> str:

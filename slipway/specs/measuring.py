@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from slipway.artifacts import Value
-from slipway.specs.words import OptionValue, ProviderName, Scenario
+from slipway.specs.words import OptionValue, PoolName, ProviderName, Scenario
 
 
 class SweepSpec(Value):
@@ -28,6 +28,24 @@ class BenchmarkSpec(Value):
 
     providers: tuple[ProviderName, ...] = Field(
         default=("cpu",), description="Execution providers to measure on."
+    )
+    pools: dict[ProviderName, PoolName] = Field(
+        default_factory=dict,
+        description="Prefect work pools by provider, whose workers measure on it; for example "
+        '`{"openvino": "slipway-openvino"}`. Providers without one are measured where the release '
+        "runs.",
+    )
+    pool_start_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        description="How long a pool may leave a benchmark waiting for a worker before it is "
+        "given up and reported as missing.",
+    )
+    pool_run_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        description="How long a worker may take for a benchmark, waiting for its device included, "
+        "before it is cancelled and reported as crashed.",
     )
     provider_options: dict[ProviderName, dict[str, OptionValue]] = Field(
         default_factory=dict,
@@ -90,6 +108,16 @@ class BenchmarkSpec(Value):
     fresh: bool = Field(
         default=False, description="Measure again even where nothing changed on this machine."
     )
+
+    @model_validator(mode="after")
+    def _pools_are_of_providers(self) -> Self:
+        for provider in self.pools:
+            if provider not in self.providers:
+                raise ValueError(
+                    f"pools.{provider}: nothing is measured on {provider}; add it to "
+                    f"benchmark.providers, which has {', '.join(self.providers)}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _arrivals_have_a_rate(self) -> Self:

@@ -40,6 +40,8 @@ Scenario = Literal["single-stream", "offline", "server"]
 Optimization = Literal["none", "basic", "extended", "all"]
 ExecutionMode = Literal["sequential", "parallel"]
 OptionValue = bool | int | float | str
+# What Prefect takes as a name of its objects, so that a typo is told before a run starts.
+PoolName = Annotated[str, Field(pattern=r"^[^/%&<>]+$", max_length=120)]
 
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

@@ -251,7 +251,7 @@ def _metric(precision: Precision, old: MetricReport, new: MetricReport) -> Itera
 
 def _latency(before: VariantReport, suite: BenchmarkSuite) -> Iterator[Drift]:
     place = before.precision
-    if suite.status != "measured":
+    if suite.status != "measured" or suite.conditions is None:
         yield Drift(
             kind="latency",
             place=place,

@@ -141,6 +141,8 @@ def _metrics(evidence: Evidence) -> Iterator[Measurement]:
             yield found.model_copy(update={"name": f"{variant.precision}/{found.name}"})
     for suite in evidence.suites:
         at = suite.conditions
+        if at is None:  # nobody came to measuring
+            continue
         machine = {
             "cores": at.cores,
             "intra_op_threads": at.intra_op_threads,

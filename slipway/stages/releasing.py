@@ -176,13 +176,15 @@ def recommended_settings(
     return {
         "variant": f"variants/{sweep.precision}/model.onnx",
         "provider": PROVIDERS[suite.provider].ort_name,
-        "provider_options": suite.conditions.provider_options,
+        "provider_options": suite.conditions.provider_options if suite.conditions else {},
         "intra_op_num_threads": sweep.settings.intra_op_threads,
         "execution_mode": sweep.settings.execution_mode,
         "graph_optimization_level": sweep.settings.graph_optimization,
         "session_config_entries": {"session.intra_op.allow_spinning": "0", **entries},
         "batch_size": sweep.largest_within_slo or sweep.best_batch_size,
-        "measured_on": suite.conditions.model_dump(mode="json", include={"host", "cpu", "cores"}),
+        "measured_on": suite.conditions.model_dump(mode="json", include={"host", "cpu", "cores"})
+        if suite.conditions
+        else {},
     }
 
 

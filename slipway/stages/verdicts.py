@@ -41,6 +41,7 @@ def gather_evidence(
     suites: Sequence[BenchmarkSuite],
 ) -> Evidence:
     """One report per variant asked for, the best one per provider, and why a release fails."""
+    suites = sorted(suites, key=lambda suite: spec.benchmark.providers.index(suite.provider))
     validated = {report.precision: report for report in validations}
     converted = {report.precision: report for report in conversions}
     variants = tuple(
@@ -60,6 +61,7 @@ def gather_evidence(
     frontiers = {
         suite.provider: build_frontier(variants, suite.rows, provider=suite.provider)
         for suite in suites
+        if suite.rows
     }
     shown = tuple(frontiers.values()) or (build_frontier(variants, (), provider=None),)
     return Evidence(
@@ -77,7 +79,7 @@ def gather_evidence(
                 slo_p99_ms=spec.benchmark.slo_p99_ms,
             )
             for suite in suites
-            if suite.status != "missing environment"
+            if suite.rows and suite.status != "missing environment"
         },
         passed=not failures,
         failures=failures,
@@ -122,11 +124,12 @@ def _quantized(variants: Sequence[VariantReport], status: Status) -> list[Varian
 def _benchmark_failures(spec: ReleaseSpec, suites: Sequence[BenchmarkSuite]) -> Iterator[str]:
     """Benchmarks that did not run where they were asked to, as far as the spec's policy goes.
 
-    A provider that is not there has a share of nothing: only a policy of 0 lets it pass.
+    A provider that is not there, or whose worker died, ran a share of nothing: only a policy of 0
+    lets it pass.
     """
     for suite in suites:
         if suite.status == "failed" or (
-            suite.status == "missing environment" and spec.benchmark.min_provider_share > 0
+            suite.status != "measured" and spec.benchmark.min_provider_share > 0
         ):
             yield f"benchmark on {suite.provider}: {suite.status}: {suite.reason}"
 

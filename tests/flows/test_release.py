@@ -113,6 +113,7 @@ def test_it_leaves_a_table_a_summary_and_a_link_in_the_ui(first: Ran) -> None:
         "variants-tiny": "table",
         "release-tiny": "markdown",
         "registry-tiny": "markdown",  # Prefect keeps a link as markdown
+        "benchmark-tiny-cpu": "table",
     }
     summary = str(kinds["release-tiny"].data)
     assert "tiny" in summary

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from slipway.artifacts import ArtifactRef, digest_bytes
+from slipway.protocols import BenchmarkJob
 from slipway.reports import Evidence, ExportReport, SealedBundle
 from slipway.specs import ReleaseSpec
 from slipway.stages.making import Materials
-from tasks import stages
+from slipway.stages.measuring import benchmark_jobs
+from tasks import measuring, stages
 from tasks.policy import content_key
 
 SPEC: dict[str, Any] = {
@@ -67,10 +69,8 @@ def keys(raw: dict[str, Any], changed: dict[str, str] | None = None) -> dict[str
         "golden": at["golden"],
         "sample_data": materials.sample_data,
         "model": at["model"],
-        "models": {"fp32": at["model"]},
         "evaluation": at["eval"],
         "baseline": None,
-        "provider": "cpu",
         "materials": materials,
         "evidence": evidence,
         "bundle": SealedBundle(digest=at["sealed"].digest, ref=at["sealed"]),
@@ -78,7 +78,7 @@ def keys(raw: dict[str, Any], changed: dict[str, str] | None = None) -> dict[str
     found: dict[str, object] = {
         EXPORT: stages._export_reads(given),
         VALIDATE: stages._validate_reads({**given, "precision": "fp16"}),
-        BENCHMARK: stages._benchmark_reads(given),
+        BENCHMARK: measuring._benchmark_reads({"job": job_of(spec, at)}),
         "bundle": stages._bundle_reads(given),
         SELFTEST: stages._selftest_reads(given),
     }
@@ -91,6 +91,10 @@ def keys(raw: dict[str, Any], changed: dict[str, str] | None = None) -> dict[str
         name: None if reads is None else content_key(name, 1, reads, ())
         for name, reads in found.items()
     }
+
+
+def job_of(spec: ReleaseSpec, at: dict[str, ArtifactRef]) -> BenchmarkJob:
+    return benchmark_jobs(spec, {"fp32": at["model"]}, at["golden"])[0]
 
 
 def changes(raw: dict[str, Any], **changed: str) -> set[str]:
@@ -132,7 +136,11 @@ def with_entry(dotted: str, value: object) -> dict[str, Any]:
         ("precisions/fp16", {"keep_io_types": False}, {FP16}),
         ("precisions/fp16", {"required": True}, set()),
         ("benchmark/queries", 21, {BENCHMARK}),
+        ("benchmark/intra_op_threads", 1, {BENCHMARK}),
+        ("benchmark/provider_options", {"cpu": {"use_arena": False}}, {BENCHMARK}),
         ("benchmark/fresh", True, {BENCHMARK}),
+        ("benchmark/pools", {"cpu": "there"}, set()),
+        ("benchmark/pool_start_seconds", 5, set()),
     ],
 )
 def test_an_entry_makes_these_stages_run_again(entry: str, value: object, again: set[str]) -> None:
@@ -188,6 +196,43 @@ def test_a_benchmark_is_never_taken_from_another_machine(monkeypatch: pytest.Mon
     monkeypatch.setattr("platform.node", lambda: "another-host")
     after = keys(SPEC)
     assert {name for name in before if before[name] != after[name]} == {BENCHMARK, SELFTEST}
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("slipway.stages.measuring.allotted", (0,)),
+        ("slipway.stages.measuring.allotted_cores", 1),
+        ("slipway.stages.measuring.device_fingerprint", {"onnxruntime-openvino": "1.24.1"}),
+        ("slipway.stages.measuring._quota", "100000 100000"),
+        ("platform.release", "another-kernel"),
+    ],
+)
+def test_a_benchmark_is_never_taken_from_another_runtime_or_share_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, place: str, value: object
+) -> None:
+    before = keys(SPEC)
+    monkeypatch.setattr(place, lambda: value)
+    assert keys(SPEC)[BENCHMARK] != before[BENCHMARK]
+
+
+@pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"])
+def test_a_benchmark_is_never_taken_from_another_setting_of_threads_or_devices(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    before = keys(SPEC)
+    monkeypatch.setenv(variable, "1")
+    assert {name for name, key in keys(SPEC).items() if key != before[name]} == {BENCHMARK}
+
+
+def test_the_order_of_models_decides_a_benchmark_since_the_first_is_the_baseline() -> None:
+    spec = ReleaseSpec.model_validate(SPEC)
+    models = {"fp32": ref("a"), "fp16": ref("b")}
+    (job,) = benchmark_jobs(spec, models, ref("golden"))  # type: ignore[arg-type]
+    turned = job.model_copy(update={"models": job.models[::-1]})
+    reads = [measuring._benchmark_reads({"job": one}) for one in (job, turned)]
+    assert reads[0] != reads[1]
 
 
 def test_fresh_benchmarks_have_no_key_at_all() -> None:

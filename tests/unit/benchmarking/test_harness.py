@@ -173,6 +173,7 @@ def test_the_time_budget_ends_the_measurement(heavy: Path, golden: Path, tmp_pat
 
 def test_conditions_are_recorded(mlp: Path, golden: Path, tmp_path: Path) -> None:
     conditions = measure(request({"fp32": mlp}, golden), tmp_path).conditions
+    assert conditions is not None
     assert conditions.intra_op_threads == 1
     assert conditions.cores == allotted_cores()
     assert conditions.confidence == 0.95

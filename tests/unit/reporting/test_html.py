@@ -187,6 +187,7 @@ def hostile(evidence: Evidence, text: str) -> Evidence:
     suites = tuple(
         s.model_copy(update={"conditions": s.conditions.model_copy(update={"host": text})})
         for s in evidence.suites
+        if s.conditions is not None
     )
     return evidence.model_copy(
         update={

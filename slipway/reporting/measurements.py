@@ -1,0 +1,47 @@
+"""One provider's measurements as rows of plain text, with the conditions in a sentence."""
+
+from slipway.reporting import cells, summary
+from slipway.reporting import formatting as fmt
+from slipway.reports import BenchmarkReport, BenchmarkSuite
+
+
+def measurements_table(suite: BenchmarkSuite) -> list[dict[str, str]]:
+    """One row per variant and batch size; of a provider that gave none, its state and why."""
+    if not suite.rows:
+        return [
+            {
+                "provider": suite.provider,
+                "status": suite.status,
+                "reason": summary.brief(suite.reason or ""),
+            }
+        ]
+    shares = {placed.precision: fmt.percent(placed.share) for placed in suite.placements}
+    return [_row(row, shares.get(row.precision, fmt.DASH)) for row in suite.rows]
+
+
+def _row(row: BenchmarkReport, share: str) -> dict[str, str]:
+    return {
+        "variant": row.precision,
+        "provider": row.provider,
+        "batch": str(row.batch_size),
+        **{f"{name} ms": cells.latency(row, name) for name in cells.PERCENTILES},
+        "samples/s": fmt.significant(row.throughput),
+        "latency / fp32": cells.ratio(row),
+        "verdict": cells.speed(row),
+        "queries": str(row.queries),
+        "nodes there": share,
+    }
+
+
+def conditions_sentence(suite: BenchmarkSuite) -> str:
+    """Where and with what it was measured, and what disturbed it; or why it was not."""
+    at = suite.conditions
+    if at is None:
+        return f"{suite.provider}: {suite.status}: {summary.brief(suite.reason or '')}"
+    noisy = sum(row.noisy for row in suite.rows)
+    disturbed = f"; other load disturbed {fmt.count(noisy, 'measurement')}" if noisy else ""
+    return (
+        f"Measured with {suite.provider} on {at.cpu}, "
+        f"{fmt.count(at.intra_op_threads, 'thread')}, onnxruntime {at.onnxruntime}; "
+        f"intervals of {fmt.percent(at.confidence, decimals=0)} confidence{disturbed}."
+    )
