@@ -86,8 +86,8 @@ def check_folder(folder: Path, settings: Settings, *, what: str | None = None) -
         signature = (folder / SIGNATURE_NAME).read_bytes()
     except FileNotFoundError as error:
         raise IntegrityError(
-            f"{what or folder} is not signed: it has no {SIGNATURE_NAME}, and {trust.named} is configured "
-            "to check it with"
+            f"{what or folder} is not signed: it has no {SIGNATURE_NAME}, and {trust.named} is "
+            "configured to check it with"
         ) from error
     try:
         check_signature((folder / MANIFEST_NAME).read_bytes(), signature, trust)
