@@ -16,6 +16,7 @@ from slipway.exporters.onnx_files import (
     load_weights,
     read_model,
 )
+from slipway.exporters.onnx_noise import onnx_noise
 from slipway.exporters.opsets import convert_opset, opset_of
 from slipway.exporters.recording import golden_cases, golden_samples, record_golden, tool_versions
 from slipway.exporters.renaming import rename_outputs
@@ -55,29 +56,35 @@ def export(request: ExportRequest, scratch: Path) -> ExportResult:
         scratch=scratch,
         route="onnx" if wanted == given else f"onnx.version_converter {given} to {wanted}",
         tools=tool_versions("onnx", "onnxruntime"),
+        noise=onnx_noise(
+            source,
+            names,
+            golden,
+            one_thread=lambda: _as_source(_reference(source, scratch, threads=1), names),
+        ),
     )
 
 
-def _reference(source: Path, scratch: Path) -> Session:
+def _reference(source: Path, scratch: Path, *, threads: int | None = None) -> Session:
     """The source as it was given, unless its IR version alone keeps the runtime from loading it."""
     model = read_graph(source)
     if model.ir_version <= MAX_IR_VERSION:
         del model  # its weights would be in memory twice
-        return _open(source)
+        return _open(source, threads)
     model.ir_version = IR_VERSION
     load_weights(model, source.parent)
     copy = scratch / "reference.onnx"
     try:
         save_model(model, copy)
-        return _open(copy)
+        return _open(copy, threads)
     finally:
         copy.unlink(missing_ok=True)
         copy.with_name(copy.name + ".data").unlink(missing_ok=True)
 
 
-def _open(path: Path) -> Session:
+def _open(path: Path, threads: int | None) -> Session:
     try:
-        return Session(path)
+        return Session(path, intra_op_threads=threads)
     except CheckFailed as error:
         raise ExportFailed(f"the source cannot be run, so nothing can be compared: {error}") from (
             error

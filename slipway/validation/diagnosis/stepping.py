@@ -70,13 +70,20 @@ def runtime_values(graph: onnx.ModelProto, inputs: Arrays, scratch: Path) -> Val
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
 
-def float64_values(graph: onnx.ModelProto, inputs: Arrays, known: Mapping[str, Array]) -> Values:
+def float64_values(
+    graph: onnx.ModelProto,
+    inputs: Arrays,
+    known: Mapping[str, Array],
+    *,
+    seconds: float = SECONDS,
+) -> Values:
     """The same in float64, as far as the time allowed reaches.
 
     Args:
         graph: The model.
         inputs: What it is run on.
         known: onnxruntime's values, for nodes that cannot be computed here.
+        seconds: The time allowed.
     """
     wide = widen(graph)
     try:
@@ -86,7 +93,7 @@ def float64_values(graph: onnx.ModelProto, inputs: Arrays, known: Mapping[str, A
     values: dict[str, Any] = {name: _wide(array) for name, array in inputs.items()}
     values |= {tensor.name: numpy_helper.to_array(tensor) for tensor in wide.graph.initializer}
     values[""] = None
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     for node, operator in zip(wide.graph.node, evaluator.rt_nodes_, strict=True):
         if time.monotonic() > deadline:
             break

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 import torch
 
@@ -20,6 +22,7 @@ from slipway.samples.golden import GoldenCase, GoldenSet
 from slipway.specs import ReleaseSpec, SourceSpec
 from slipway.stages.verdicts import warn_of_noise
 from tests.models.diverging import Normalised, Waves, save
+from tests.models.onnx import trained_net
 from tests.models.pytorch import save_net
 
 pytestmark = pytest.mark.filterwarnings(
@@ -106,3 +109,26 @@ def test_a_tolerance_below_the_noise_is_warned_of() -> None:
     assert "up to rtol 3.0e-03 and atol 3.0e-04" in finding.message
     wide = {**raw, "parity": {"fp32": {"rtol": 1e-2, "atol": 1e-3}}}
     assert warn_of_noise(ReleaseSpec.model_validate(wide), noisy).findings == ()
+
+
+def test_an_onnx_source_is_held_against_itself_in_float64_and_on_one_thread(tmp_path: Path) -> None:
+    onnx.save(trained_net(), tmp_path / "net.onnx")
+    source = SourceSpec(framework="onnx", uri="net.onnx")
+    result = export(ExportRequest(source=source, path=tmp_path / "net.onnx"), tmp_path)
+    (noise,) = result.noise
+    assert noise.output == result.outputs[0].name
+    assert noise.float64 is not None
+    assert 0 < noise.float64 < 1e-5
+    assert noise.one_thread is not None
+    assert noise.one_thread < 1e-5
+
+
+def test_an_onnx_source_with_what_float64_cannot_do_has_no_such_noise(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 18, "com.microsoft": 1]>
+        gelu (float[batch, 4] x) => (float[batch, 4] y) { y = com.microsoft.FastGelu (x) }"""
+    )
+    onnx.save(model, tmp_path / "gelu.onnx")
+    source = SourceSpec(framework="onnx", uri="gelu.onnx")
+    result = export(ExportRequest(source=source, path=tmp_path / "gelu.onnx"), tmp_path)
+    assert [noise.float64 for noise in result.noise] == [None]
