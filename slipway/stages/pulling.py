@@ -71,7 +71,7 @@ def pull(address: str, out: Path) -> PullReport:
         if not verified.passed:
             wrong = "; ".join(finding.message for finding in verified.findings)
             raise IntegrityError(f"{address} is not as it was sealed: {wrong}")
-        check_folder(partial, settings)
+        check_folder(partial, settings, what=address)
         tested = selftest_folder(partial)
         for variant in tested.variants:
             if not variant.passed:

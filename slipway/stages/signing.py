@@ -66,8 +66,13 @@ def look_at_signature(store: Store, bundle: Digest, settings: Settings) -> Signa
     return Signature("wrong", wrong)
 
 
-def check_folder(folder: Path, settings: Settings) -> None:
+def check_folder(folder: Path, settings: Settings, *, what: str | None = None) -> None:
     """Check the signature of an unpacked bundle, where a key or an authority is configured.
+
+    Args:
+        folder: The bundle.
+        settings: Who is trusted.
+        what: The bundle's name in messages; the folder if None.
 
     Raises:
         IntegrityError: when it is not signed, or not by who is trusted.
@@ -81,13 +86,13 @@ def check_folder(folder: Path, settings: Settings) -> None:
         signature = (folder / SIGNATURE_NAME).read_bytes()
     except FileNotFoundError as error:
         raise IntegrityError(
-            f"{folder} is not signed: it has no {SIGNATURE_NAME}, and {trust.named} is configured "
-            "to check it with"
+            f"{what or folder} is not signed: it has no {SIGNATURE_NAME}, and {trust.named} is "
+            "configured to check it with"
         ) from error
     try:
         check_signature((folder / MANIFEST_NAME).read_bytes(), signature, trust)
     except IntegrityError as error:
-        raise IntegrityError(f"{folder}: {error}") from error
+        raise IntegrityError(f"{what or folder}: {error}") from error
 
 
 def trusted(settings: Settings) -> Trust | None:

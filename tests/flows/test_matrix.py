@@ -32,7 +32,14 @@ def other_runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = sysconfig.get_path("purelib")
     wanted = f"onnxruntime=={OTHER_RUNTIME}"
     uv = Path(sys.executable).with_name("uv")
-    command = [str(uv if uv.exists() else "uv"), "pip", "install", "--no-deps", "--target", site]
+    command = [
+        str(uv if uv.exists() else "uv"),
+        "pip",
+        "install",
+        "--no-deps",
+        "--target",
+        str(site),
+    ]
     try:
         subprocess.run([*command, wanted], check=True, capture_output=True, timeout=INSTALL_LIMIT_S)
     except (OSError, subprocess.SubprocessError) as error:
