@@ -88,7 +88,7 @@ worker-openvino worker-cuda: worker-%: $(READY)  ## Create .venv-openvino or .ve
 	$(BIN)/uv pip install --quiet --python $(VENV)-$*/bin/python --compile-bytecode \
 		--require-hashes -r infra/locks/$*.txt
 	$(BIN)/uv pip install --quiet --python $(VENV)-$*/bin/python --no-deps -e .
-	@echo "PREFECT_API_URL=... SLIPWAY_STORE=... $(VENV)-$*/bin/python deployments/worker.py slipway-$*"
+	@echo "PREFECT_API_URL=... SLIPWAY_STORE=... $(VENV)-$*/bin/python -m deployments.worker slipway-$*"
 
 lock-openvino lock-cuda: lock-%: $(READY)  ## Resolve a worker's dependencies anew
 	@rm -f infra/locks/$*.txt

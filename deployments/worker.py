@@ -1,6 +1,6 @@
 """A worker that measures: its pool and deployment made where missing, then Prefect's own worker.
 
-    python deployments/worker.py slipway-openvino
+    python -m deployments.worker slipway-openvino
 
 Run it in the environment that has the provider, on the machine that has the device, with
 PREFECT_API_URL and with the SLIPWAY_STORE of the releases.

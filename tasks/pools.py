@@ -115,7 +115,7 @@ class PoolRun:
             self._lose(
                 "missing environment",
                 f"there is no deployment benchmark/{self.pool} on this Prefect server; on a "
-                f"machine with {self.job.provider}: python deployments/worker.py {self.pool}",
+                f"machine with {self.job.provider}: python -m deployments.worker {self.pool}",
             )
         else:
             assert isinstance(run, FlowRun)  # noqa: S101 - its type names async use as well
@@ -129,7 +129,7 @@ class PoolRun:
             self._lose(
                 "missing environment",
                 f"no worker of pool {self.pool} took the benchmark within {limit_s:g} s; on a "
-                f"machine with {self.job.provider}: python deployments/worker.py {self.pool}",
+                f"machine with {self.job.provider}: python -m deployments.worker {self.pool}",
             )
 
     def _watch(self, run: FlowRun) -> None:

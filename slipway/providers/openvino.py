@@ -25,4 +25,5 @@ OPENVINO: Final = Provider(
             *("enable_qdq_optimizer", "disable_dynamic_shapes", "reshape_input", "layout"),
         }
     ),
+    ran="an AMD EPYC",
 )

@@ -44,7 +44,7 @@ POOLS = {"cpu": "slipway-cpu", "openvino": "slipway-openvino"}
 
 @dataclass
 class Worker:
-    """One worker as its machine's owner starts it: `deployments/worker.py POOL`."""
+    """One worker as its machine's owner starts it: `python -m deployments.worker POOL`."""
 
     python: Path
     pool: str
@@ -56,7 +56,7 @@ class Worker:
         """Start it; it makes its pool and deployment."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [str(self.python), str(ROOT / "deployments/worker.py"), self.pool],
+                [str(self.python), "-m", "deployments.worker", self.pool],
                 cwd=self.log.parent,  # where it is started from must not matter
                 env=self.env,
                 stdout=log,

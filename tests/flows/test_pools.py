@@ -4,7 +4,6 @@ No worker is started: the test plays it, by what a worker tells the server.
 """
 
 import asyncio
-import importlib.util
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.states import Completed, Crashed, Failed, Running
 
+from deployments.worker import deploy
 from slipway.protocols import BenchmarkJob
 from slipway.reports import BenchmarkSuite
 from slipway.specs import ReleaseSpec
@@ -35,20 +35,14 @@ from tests.tiny_release import tiny_spec
 
 pytestmark = pytest.mark.usefixtures("prefect_client", "empty_home")
 
-ROOT = Path(__file__).parents[2]
 LIMIT_S = 60.0
 POOL = "nobody-works-here"
 
 
 @pytest.fixture
 def deployed(prefect_client: None) -> str:  # noqa: ARG001 - the server that it is deployed to
-    """A pool with the benchmark's deployment, as `deployments/worker.py` makes them."""
-    made = importlib.util.spec_from_file_location("worker", ROOT / "deployments/worker.py")
-    assert made is not None
-    assert made.loader is not None
-    worker = importlib.util.module_from_spec(made)
-    made.loader.exec_module(worker)
-    asyncio.run(worker.deploy(POOL))
+    """A pool with the benchmark's deployment, as `python -m deployments.worker` makes them."""
+    asyncio.run(deploy(POOL))
     return POOL
 
 
@@ -142,7 +136,7 @@ def test_a_pool_without_a_deployment_is_missing_and_says_how_to_make_it(tiny_fil
     assert (suite.status, suite.rows, suite.conditions) == ("missing environment", (), None)
     assert suite.reason is not None
     assert "no deployment benchmark/no-such-pool" in suite.reason
-    assert "python deployments/worker.py no-such-pool" in suite.reason
+    assert "python -m deployments.worker no-such-pool" in suite.reason
     assert ran.state.is_failed()
     assert "benchmark on cpu: missing environment" in str(ran.state.message)
     assert ran.report.evidence.selected == {}
