@@ -81,7 +81,7 @@ lock: $(READY)  ## Resolve pyproject.toml anew into the lock file
 	$(MAKE) setup
 
 # A worker's environment: one onnxruntime with its provider, no framework.
-.PHONY: $(WORKERS:%=worker-%) $(WORKERS:%=lock-%)
+.PHONY: test-gpu $(WORKERS:%=worker-%) $(WORKERS:%=lock-%)
 
 worker-openvino worker-cuda: worker-%: $(READY)  ## Create .venv-openvino or .venv-cuda for a worker
 	$(PYTHON) -m venv $(VENV)-$*
@@ -89,6 +89,11 @@ worker-openvino worker-cuda: worker-%: $(READY)  ## Create .venv-openvino or .ve
 		--require-hashes -r infra/locks/$*.txt
 	$(BIN)/uv pip install --quiet --python $(VENV)-$*/bin/python --no-deps -e .
 	@echo "PREFECT_API_URL=... SLIPWAY_STORE=... $(VENV)-$*/bin/python -m deployments.worker slipway-$*"
+
+test-gpu: worker-cuda  ## The tests that need an NVIDIA GPU, with the CUDA worker's packages
+	grep -oE '^(pytest|pytest-timeout|hypothesis)==[^ ]+' $(LOCK) > $(VENV)-cuda/tests.txt
+	$(BIN)/uv pip install --quiet --python $(VENV)-cuda/bin/python -r $(VENV)-cuda/tests.txt
+	$(VENV)-cuda/bin/python -m pytest tests/gpu
 
 lock-openvino lock-cuda: lock-%: $(READY)  ## Resolve a worker's dependencies anew
 	@rm -f infra/locks/$*.txt

@@ -38,5 +38,5 @@ def _cases() -> dict[str, Callable[[], Case]]:
 
 
 FRAMEWORK = Framework(
-    _cases, keras_cases.save, from_keras, own_answers, group=1, limit_s=900, memory_gib=14
+    _cases, keras_cases.save, from_keras, own_answers, group=1, limit_s=900, memory_gib=17
 )

@@ -12,6 +12,7 @@ from httpx import HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterName,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -112,8 +113,10 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[st
 
 
 def _answer_forms(inputs: tuple[dict[str, object], ...], shown: list[str]) -> None:
+    # Other tests leave runs on this server that wait for ever.
     waiting = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+        name=FlowRunFilterName(like_="promote tiny"),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])),
     )
     deadline = time.monotonic() + 100
     with get_client(sync_client=True) as client:

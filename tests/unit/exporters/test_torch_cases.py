@@ -14,9 +14,15 @@ from slipway.specs import Tolerance
 from slipway.validation.parity import check_parity
 from tests.torch_cases import CASES, EXCLUDED, Case, floats, save
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"
+    ),
+    # Said once a process, by whichever test comes first.
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+    # torch.export, of weights that torch's own RNNs keep in a list beside their parameters.
+    pytest.mark.filterwarnings("ignore:The tensor attributes self._flat_weights"),
+]
 
 
 def exported(case: Case, folder: Path) -> ExportResult:
