@@ -10,12 +10,14 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import State
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_URL
 
 from slipway.errors import ModelError, Transient
 from slipway.protocols import BenchmarkJob
 from slipway.reports import BenchmarkSuite
 from slipway.settings import Settings
 from slipway.stages import measuring
+from slipway.stages.devices import device_lock
 from tasks.pages import publish_suite, slug
 from tasks.policy import RUNTIME, stage
 
@@ -44,16 +46,24 @@ def benchmark_models(job: BenchmarkJob) -> BenchmarkSuite:
 
 @contextmanager
 def device_for_itself(name: str) -> Iterator[None]:
-    """Wait for a device and keep it: a global concurrency limit of one, made when first needed.
+    """Wait for a device and keep it.
 
-    A limit that somebody changed is left as it is. The device of a process that is killed is free
-    again when its lease ends.
+    Runs that share a server take a global concurrency limit of one, made when first needed; one
+    that somebody changed is left as it is. The device of a process that is killed is free again
+    when its lease ends. Without a server it is a lock of this machine.
 
     Raises:
         Transient: when it stays taken for as long as a stage may take.
     """
-    _make_limit(name)
     patience_s = Settings().timeout_s
+    shared = PREFECT_API_URL.value() is not None
+    with _limit(name, patience_s) if shared else device_lock(name, patience_s=patience_s):
+        yield
+
+
+@contextmanager
+def _limit(name: str, patience_s: float) -> Iterator[None]:
+    _make_limit(name)
     waiting = concurrency(
         name,
         timeout_seconds=patience_s,

@@ -7,7 +7,9 @@ environment gives the same bytes, so that the bundle's digest is that of its con
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from importlib.metadata import Distribution, distributions
+from dataclasses import dataclass
+from email import message_from_string
+from importlib.metadata import distributions
 from typing import Any, Final
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -20,6 +22,16 @@ _SPEC: Final = "1.6"
 _SPACE: Final = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 9562's, for URLs
 
 
+@dataclass(frozen=True)
+class _Package:
+    """What is told of an installed package, read once: there are hundreds."""
+
+    name: str
+    version: str
+    licence: str | None
+    requires: tuple[str, ...]
+
+
 def describe_environment(name: str, *, tools: Mapping[str, str]) -> bytes:
     """The document for a bundle.
 
@@ -28,9 +40,9 @@ def describe_environment(name: str, *, tools: Mapping[str, str]) -> bytes:
         tools: Versions that were recorded where the model was exported, which may be another
             environment: those that differ from the packages here are components as well.
     """
-    installed = {_normal(found.name): found for found in _installed()}
+    installed = {found.name: found for found in _installed()}
     components = {
-        package_url(plain, found.version): _component(plain, found.version, found)
+        package_url(plain, found.version): _component(plain, found.version, found.licence)
         for plain, found in sorted(installed.items())
     }
     for tool, version in sorted(tools.items()):
@@ -49,17 +61,25 @@ def describe_environment(name: str, *, tools: Mapping[str, str]) -> bytes:
     return canonical_json({**content, "serialNumber": f"urn:uuid:{serial}"})
 
 
-def _installed() -> Iterator[Distribution]:
+def _installed() -> Iterator[_Package]:
     """Each package once: the one that an import finds."""
     seen = set()
     for found in distributions():
-        name = found.metadata["Name"]
-        if name and _normal(name) not in seen:
-            seen.add(_normal(name))
-            yield found
+        # The headers alone: a description is long, and parsing it costs more than all else here.
+        text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+        headers = message_from_string(text.replace("\r\n", "\n").partition("\n\n")[0])
+        name = _normal(headers["Name"] or "")
+        if name and name not in seen:
+            seen.add(name)
+            yield _Package(
+                name=name,
+                version=headers["Version"] or "",
+                licence=headers["License-Expression"],
+                requires=tuple(headers.get_all("Requires-Dist") or ()),
+            )
 
 
-def _component(name: str, version: str, found: Distribution | None = None) -> dict[str, Any]:
+def _component(name: str, version: str, licence: str | None = None) -> dict[str, Any]:
     reference = package_url(name, version)
     component: dict[str, Any] = {
         "type": "library",
@@ -68,17 +88,17 @@ def _component(name: str, version: str, found: Distribution | None = None) -> di
         "version": version,
         "purl": reference,
     }
-    if found is not None and "License-Expression" in found.metadata:
-        component["licenses"] = [{"expression": found.metadata["License-Expression"]}]
+    if licence is not None:
+        component["licenses"] = [{"expression": licence}]
     return component
 
 
-def _dependencies(installed: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
+def _dependencies(installed: Mapping[str, _Package]) -> Iterator[dict[str, Any]]:
     """Which installed package needs which, extras left out."""
     for name, found in sorted(installed.items()):
         needed = {
             package_url(other, installed[other].version)
-            for text in found.requires or ()
+            for text in found.requires
             if (other := _needed(text)) in installed
         }
         yield {"ref": package_url(name, found.version), "dependsOn": sorted(needed)}
