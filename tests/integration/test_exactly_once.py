@@ -159,7 +159,7 @@ def test_on_servers_too_releases_at_once_make_one_version_of_each_bundle(
 
 @pytest.fixture
 def tracking(registry: str) -> Iterator[None]:
-    """MLflow looks at the server: said in code, since what other tests said so outdoes a variable."""
+    """MLflow looks at the server, said in code: what other tests said so outdoes a variable."""
     import mlflow
 
     before = mlflow.get_tracking_uri()
