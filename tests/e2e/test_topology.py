@@ -196,7 +196,7 @@ def test_a_release_goes_through_and_is_found_again_after_down_and_up(
         assert next(open_store(f"s3://{STORE}").digests())
 
     # One more that is under way when everything ends: it is not left Running for ever.
-    long = {"queries": 200_000, "processes": 1, "max_seconds": 600.0}
+    long = {"queries": 20_000_000, "processes": 1, "max_seconds": 600.0}
     broken = submit(site, quick(tiny_files) | {"name": "broken-off", "benchmark": long})
     wait_for(site, broken, {"RUNNING"})
     pids = [pid for name in ("prefect", "mlflow", "worker") if (pid := running(name, site.folder))]

@@ -157,18 +157,28 @@ def test_on_servers_too_releases_at_once_make_one_version_of_each_bundle(
     assert end["state"]["wrong"] == []
 
 
+@pytest.fixture
+def tracking(registry: str) -> Iterator[None]:
+    """MLflow looks at the server, said in code: what other tests said so outdoes a variable."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(registry)
+    yield
+    mlflow.set_tracking_uri(before)
+
+
 def test_a_server_on_postgres_serves_every_variant_from_the_store_and_was_sent_no_model(
     registry: str,
     store: str,
     bundles: tuple[Path, Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tracking: None,  # noqa: ARG001 - where MLflow looks
 ) -> None:
     import mlflow
 
     run(tmp_path / "home", bundles[0], "count", "served")
     digest = read_manifest(bundles[0]).digest.removeprefix("sha256:")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry)
     client = mlflow.MlflowClient(registry, registry)
     version = client.get_model_version_by_alias("served", "challenger")
     assert version.source == f"{store}/bundles/{digest}"
