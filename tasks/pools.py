@@ -44,7 +44,6 @@ BEAT_S: Final = 30
 LEAST_SILENCE_S: Final = 90.0
 """A server on SQLite may lose a beat or two and stand still for a minute."""
 WORKER: Final = "prefect.worker.name"
-WAITING: Final = frozenset({StateType.SCHEDULED, StateType.PENDING})
 
 Lost = Literal["failed", "missing environment", "crashed"]
 
@@ -92,7 +91,7 @@ class PoolRun:
             run = self._client.read_flow_run(self._id)
             if run.state is not None and run.state.is_final():
                 self._end(run, run.state)
-            elif run.state is None or run.state.type in WAITING:
+            elif run.state is None or run.state.type is StateType.SCHEDULED:
                 self._wait(run)
             else:
                 self._watch(run)
@@ -133,7 +132,7 @@ class PoolRun:
             )
 
     def _watch(self, run: FlowRun) -> None:
-        """While a worker is at it."""
+        """While a worker is at it, which it is from the moment that it prepares to start it."""
         if not self._begun:
             self._begun, self._since = True, time.monotonic()
             self._beat = (None, self._since)
