@@ -56,7 +56,7 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
         bundle = unpack_bundle(spec, sealed)
         registered = register_release(spec, bundle, evidence)
     page = bundle.report if bundle else write_report(spec, materials, evidence)
-    publish_pages(evidence, bundle, registered)
+    publish_pages(evidence, registered)
 
     report = ReleaseReport(
         name=spec.name,
