@@ -50,7 +50,7 @@ def run_link() -> dict[str, str]:
     return {"Prefect run": page} if page else {}
 
 
-def publish_pages(evidence: Evidence, registered: RegisteredVersion | None) -> None:
+def publish_pages(evidence: Evidence, registered: RegisteredVersion | None, cost: str) -> None:
     """Create the artifacts; the same keys each time, so that the UI shows their history."""
     name, version = slug(evidence.name), _version_link(registered)
     create_table_artifact(
@@ -60,7 +60,7 @@ def publish_pages(evidence: Evidence, registered: RegisteredVersion | None) -> N
     )
     create_markdown_artifact(
         key=f"release-{name}",
-        markdown=summary_markdown(evidence, links=version),
+        markdown=summary_markdown(evidence, links=version, cost=cost),
         description=explanation(evidence),
     )
     for text, address in version.items():

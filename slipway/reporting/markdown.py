@@ -18,13 +18,16 @@ _LIST_MARKER: Final = re.compile(r"^(\d*)([-.)])(?=\s|$)")
 _WIDE: Final = {"p95", "p99", "latency / fp32"}
 
 
-def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = None) -> str:
+def summary_markdown(
+    evidence: Evidence, *, links: Mapping[str, str] | None = None, cost: str = ""
+) -> str:
     """Verdict, selection and a table of the variants, as narrow as a page of Prefect is.
 
     Args:
         evidence: What was found.
         links: Addresses by their text, added as a last line (the report, the registered version).
             Only http, https and relative addresses become links; others are shown as code.
+        cost: A sentence on what the run has cost.
     """
     parts = [
         f"## {escape(evidence.name)}: {summary.headline(evidence).lower()}",
@@ -34,6 +37,7 @@ def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = No
         _table(_narrow(variants_table(evidence))),
         _bullets([summary.brief(summary.reason_sentence(v)) for v in summary.left_out(evidence)]),
         _conditions(evidence),
+        escape(cost),
         " \u00b7 ".join(_link(text, address) for text, address in (links or {}).items()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
