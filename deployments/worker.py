@@ -27,15 +27,20 @@ def main() -> None:
     if not os.environ.get("PREFECT_API_URL"):
         asked.error("set PREFECT_API_URL to the server that releases run on")
     try:
-        with get_client(sync_client=True) as client:
-            pools.apply(client, "process", [pools.find(given.pool)])
-            flows.apply_benchmark(client, given.pool)
+        deploy(given.pool)
     except ValueError as error:
         asked.error(str(error))
     name = given.name or f"{platform.node()}-{os.getpid()}"
     command = ["prefect", "worker", "start", "--pool", given.pool, "--name", name, "--limit", "1"]
     os.chdir(flows.ROOT)
     os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606 - our own interpreter
+
+
+def deploy(pool: str) -> None:
+    """The pool, and on it the benchmark of prefect.yaml under the pool's name."""
+    with get_client(sync_client=True) as client:
+        pools.apply(client, "process", [pools.find(pool)])
+        flows.apply_benchmark(client, pool)
 
 
 if __name__ == "__main__":

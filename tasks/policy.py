@@ -105,10 +105,10 @@ def stage(
 
 def _tell_of(name: str, context: TaskRunContext, wall_s: float) -> None:
     """One line in the run's log; where logs are JSON, its fields say what it is about."""
+    # Formatted here: as JSON, Prefect writes a message's template and its values apart.
+    line = f"{context.task_run.name} took {wall_s:.1f} s"
     get_run_logger().info(
-        "%s took %.1f s",
-        context.task_run.name,
-        wall_s,
+        line,
         extra={"stage": name, "wall_s": wall_s, **subjects(context.parameters)},
     )
 

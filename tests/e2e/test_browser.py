@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    HttpCredentials,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from infra.topology.services import prefect
 from infra.topology.site import ADMIN, Site
@@ -23,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CHROMIUM = shutil.which("chromium")
 COLOURS = 64
-SIZE = {"width": 1280, "height": 900}
+SIZE = ViewportSize(width=1280, height=900)
 PATIENCE_S = 60.0
 RUN_LIMIT_S = 240.0
 NAME = "cancer-xgboost"
@@ -68,9 +75,10 @@ def trained(site: Site) -> Path:
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    module.OUT = site.folder.parent / "trained"
+    out = site.folder.parent / "trained"
+    vars(module)["OUT"] = out
     module.main()
-    return Path(module.OUT)
+    return out
 
 
 @pytest.fixture
@@ -86,7 +94,7 @@ def ui(browser: Browser, site: Site) -> Iterator[PrefectPages]:
 @pytest.fixture
 def mlflow(browser: Browser, site: Site) -> Iterator[Page]:
     """A page for MLflow's UI, whose log-in is the browser's own."""
-    login = {"username": ADMIN, "password": site.secret("mlflow-admin")}
+    login = HttpCredentials(username=ADMIN, password=site.secret("mlflow-admin"))
     with browser.new_context(viewport=SIZE, http_credentials=login) as context:
         context.set_default_timeout(PATIENCE_S * 1000)
         yield context.new_page()

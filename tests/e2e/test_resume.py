@@ -3,7 +3,9 @@
 However it ends, the same run goes on when it is retried, and what was done is not done again.
 """
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +16,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
+from prometheus_client.parser import text_string_to_metric_families
 
 from deployments.automations import crash_silent_runs
 from infra.topology.http import answers, ask
@@ -60,7 +64,7 @@ class Server:
     def start(self) -> None:
         self.process = begin(
             ("-m", "prefect", "server", "start", "--port", str(self.port)),
-            environment(self.home, self.api),
+            environment(self.home, self.api) | {"PREFECT_SERVER_METRICS_ENABLED": "true"},
             self.home / "server.log",
         )
         until(lambda: answers(f"{self.api}/health"), self.home / "server.log")
@@ -151,16 +155,15 @@ class Worker:
         children = self.process.children()
         return children[0] if children else None
 
-    def has_told_of_another_end(self) -> bool:
-        """Whether it has said twice of each run's end that it was one.
+    def has_done_with_the_dead(self) -> bool:
+        """Whether it has looked twice after each run that was killed.
 
-        The second report comes some seconds after the first, and would end a run that was retried
-        meanwhile.
+        It looks again some seconds later, and would end one that was retried meanwhile.
         """
         log = self.log.read_text()
         first, second = (
-            log.count(f"{who} - Reported flow run")
-            for who in ("prefect.runner.state_proposer", "prefect.flow_runs.worker")
+            log.count(f"{who} - Check whether the flow run")
+            for who in ("prefect.runner.flow_run_executor", "prefect.flow_runs.worker")
         )
         return first == second > 0
 
@@ -171,10 +174,10 @@ class Worker:
 
 
 @contextmanager
-def working(server: Server, home: Path) -> Iterator[Worker]:
+def working(server: Server, home: Path, **settings: str) -> Iterator[Worker]:
     """A worker until the end of the block."""
     log = home.parent / "worker.log"
-    env = environment(server.home, server.api) | {"SLIPWAY_HOME": str(home)}
+    env = environment(server.home, server.api) | {"SLIPWAY_HOME": str(home)} | settings
     command = ("-m", "prefect", "worker", "start", "--pool", "slipway")
     process = begin(command, env, log)
     try:
@@ -216,7 +219,7 @@ def test_a_run_that_is_killed_again_and_again_goes_on_where_it_was(
             children = process.children(recursive=True)
             process.send_signal(signal.SIGKILL)
             assert server.ended(run)["type"] == "CRASHED"
-            until(worker.has_told_of_another_end, worker.log)
+            until(worker.has_done_with_the_dead, worker.log)
             _, alive = psutil.wait_procs(children, timeout=30)
             assert alive == [], "an isolated child outlived its run"
             now = worker.records()
@@ -231,11 +234,20 @@ def test_a_run_that_is_killed_again_and_again_goes_on_where_it_was(
         assert [version.version for version in versions] == [1]
 
 
+@pytest.fixture
+def impatient(server: Server) -> Iterator[None]:
+    """The rule that ends silent runs, with less patience than `deployments` give it."""
+    rule = crash_silent_runs(SILENCE).model_copy(update={"name": "quick"})
+    with client_of(server.api, server.home), get_client(sync_client=True) as client:
+        made = client.create_automation(rule)
+        yield
+        client.delete_automation(made)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_run_whose_machine_dies_is_found_out_and_goes_on_and_one_that_lives_is_left_alone(
     server: Server, tiny_files: Path, tmp_path: Path
 ) -> None:
-    with client_of(server.api, server.home), get_client(sync_client=True) as client:
-        client.create_automation(crash_silent_runs(SILENCE).model_copy(update={"name": "quick"}))
     (tmp_path / "patient.py").write_text(PATIENT, encoding="utf-8")
     beats = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     patient = begin(
@@ -276,3 +288,34 @@ def test_a_server_that_dies_and_comes_back_costs_no_run(
         server.start()
         assert server.ended(run)["type"] == "COMPLETED", worker.log.read_text()[-5000:]
         assert kept.items() <= worker.records().items()
+
+
+def queried(dashboard: Path) -> set[str]:
+    """The metrics that a dashboard's panels ask Prometheus for."""
+    panels = json.loads(dashboard.read_text(encoding="utf-8"))["panels"]
+    asked = " ".join(target["expr"] for panel in panels for target in panel["targets"])
+    words = re.findall(r"[a-z_]+", re.sub(r"\{[^}]*\}|\[[^]]*\]|by \([^)]*\)", " ", asked))
+    return set(words) - {"rate", "sum", "time", "up"}
+
+
+def scraped(address: str) -> dict[str, float]:
+    """What Prometheus reads there, by metric."""
+    with urlopen(address, timeout=30) as answer:  # noqa: S310 - our own http address
+        families = text_string_to_metric_families(answer.read().decode())
+    return {one.name: one.value for family in families for one in family.samples}
+
+
+def test_every_metric_of_the_dashboard_is_told_by_a_server_or_a_worker(
+    server: Server, tiny_files: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    metrics = {"PREFECT_CLIENT_METRICS_ENABLED": "true", "PREFECT_CLIENT_METRICS_PORT": str(port)}
+    spec = {**tiny_spec(tiny_files), "precisions": {}, "benchmark": {"providers": []}}
+    with working(server, tmp_path / "home", **metrics) as worker:
+        # Its runs are told of the setting, too, and may not want the port that it has.
+        assert server.ended(server.release(spec))["type"] == "COMPLETED", worker.log.read_text()
+        told = [scraped(f"{server.api}/metrics"), scraped(f"http://127.0.0.1:{port}/metrics")]
+    asked = queried(ROOT / "infra/observability/grafana.json")
+    assert len(asked) >= 5
+    assert asked <= set(told[0]) | set(told[1])
+    assert all(one["process_cpu_seconds_total"] > 0 for one in told)

@@ -69,7 +69,9 @@ def client_environment(site: Site) -> dict[str, str]:
 def _drain(site: Site, limit_s: float) -> None:
     pools = ask(f"{prefect.api(site)}/work_pools/filter", login=prefect.login(site), body={})
     going = [pool["name"] for pool in pools if not pool["is_paused"]]
-    (site.folder / "run" / _PAUSED).write_text(json.dumps(going), encoding="utf-8")
+    marker = site.folder / "run" / _PAUSED
+    ours = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else []
+    marker.write_text(json.dumps([*ours, *going]), encoding="utf-8")
     for pool in going:
         _set_paused(site, pool, paused=True)
     deadline = time.monotonic() + limit_s
