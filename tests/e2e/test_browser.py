@@ -102,7 +102,7 @@ def mlflow(browser: Browser, site: Site) -> Iterator[Page]:
 
 def keep(page: Page, path: Path) -> None:
     """What is seen, in as many colours as it needs."""
-    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(1000)  # for the last of its pictures; nothing rests on it
     seen = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
     path.parent.mkdir(parents=True, exist_ok=True)
     seen.convert("RGB").quantize(COLOURS).save(path, optimize=True)
