@@ -19,7 +19,6 @@ from slipway.protocols import (
     ConvertResult,
     ExportRequest,
     ExportResult,
-    ValidateRequest,
 )
 from slipway.providers import check_options
 from slipway.reports import ConversionReport, ExportReport
@@ -35,6 +34,7 @@ from slipway.specs import (
 from slipway.stages.ingesting import ingest, ingest_source, refuse_hard_links
 from slipway.stages.interpreters import explaining, interpreter_for
 from slipway.stages.kept import Origin
+from slipway.stages.proving import validate_request
 from slipway.stages.workspace import Workspace
 
 # Precisions that can give up speed for accuracy until they are within the budget.
@@ -230,17 +230,8 @@ def convert_model(
         source = work.fetch_model(model, "fp32")
         judge = None
         if golden is not None and precision in JUDGED:
-            judge = ValidateRequest(
-                precision=precision,
-                model=source,
-                golden=work.fetch(golden, "golden.npz"),
-                parity=spec.parity,
-                budget=spec.budget,
-                metric=spec.metric,
-                metric_output=spec.metric_output,
-                evaluation=work.fetch_if(evaluation if spec.metric else None, "evaluation"),
-                labels=spec.data.labels,
-                baseline=baseline,
+            judge = validate_request(
+                work, spec, precision, source, golden, evaluation=evaluation, baseline=baseline
             )
         request = ConvertRequest(
             precision=precision,
