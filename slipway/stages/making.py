@@ -20,6 +20,7 @@ from slipway.protocols import (
     ExportRequest,
     ExportResult,
 )
+from slipway.providers import check_options
 from slipway.reports import ConversionReport, ExportReport
 from slipway.specs import (
     Framework,
@@ -89,11 +90,13 @@ def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) ->
 
     Raises:
         SourceNotFound: naming the entry of the spec and the path.
-        SpecError: for an address that nothing reads, or a framework that the model is not of.
+        SpecError: for an address that nothing reads, a framework that the model is not of, or an
+            option that a provider does not take.
         RequestError, EnvironmentMissing: when a server refuses, or its client is not installed.
         StoreUnavailable, RegistryUnavailable: when a server does not answer.
         IntegrityError: when the source is not the bytes that `sha256` names.
     """
+    check_options(spec.benchmark.provider_options)
     work = workspace or Workspace()
     here = local_path(spec.source.uri) if scheme_of(spec.source.uri) == "file" else None
     if here is not None and spec.source.framework == "onnx":

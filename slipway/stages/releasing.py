@@ -181,7 +181,7 @@ def recommended_settings(
     return {
         "variant": model_path(sweep.precision),
         "provider": PROVIDERS[suite.provider].ort_name,
-        "provider_options": suite.conditions.provider_options if suite.conditions else {},
+        "provider_options": sweep.provider_options,
         "intra_op_num_threads": sweep.settings.intra_op_threads,
         "execution_mode": sweep.settings.execution_mode,
         "graph_optimization_level": sweep.settings.graph_optimization,
