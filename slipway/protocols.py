@@ -234,7 +234,7 @@ class BenchmarkRequest(Value):
 class MeasuredModel(Value):
     """One variant to measure."""
 
-    precision: Precision
+    label: str = Field(description="What its rows are called: a precision, as a rule.")
     model: ArtifactRef
 
 

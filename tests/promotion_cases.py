@@ -181,9 +181,9 @@ def release(
             content,
             provenance=provenance(),
             evidence={
-                "report.html": b"<p>fine</p>",
-                "evidence.json": canonical_json(sealed.model_dump(mode="json")),
-                "spec.json": canonical_json({"name": name, "promotion": policy}),
+                "evidence/report.html": b"<p>fine</p>",
+                "evidence/evidence.json": canonical_json(sealed.model_dump(mode="json")),
+                "evidence/spec.json": canonical_json({"name": name, "promotion": policy}),
             },
         ),
     )
