@@ -46,18 +46,18 @@ def read_case(store: Store, registry: Registry, version: RegisteredVersion) -> C
         RequestError: when another Slipway wrote its evidence in a way that this one cannot read.
     """
     manifest = read_manifest(store, version)
-    spec = json.loads(_read(store, version, manifest, SPEC_NAME))
+    spec = json.loads(read_file(store, version, manifest, SPEC_NAME))
     sealed = spec.get("promotion") if isinstance(spec, dict) else None
     return Case(
         version=version,
         registered_s=registry.about(version.name, version.version).registered_s,
         files=len(manifest.files),
-        evidence=_parse(version, Evidence, _read(store, version, manifest, EVIDENCE_NAME)),
+        evidence=parse(version, Evidence, read_file(store, version, manifest, EVIDENCE_NAME)),
         data_digests=data_digests(
-            _read(store, version, manifest, PROVENANCE_NAME),
+            read_file(store, version, manifest, PROVENANCE_NAME),
             where=f"{PROVENANCE_NAME} of version {version.version} of {version.name}",
         ),
-        policy=_parse(version, PolicySpec, json.dumps(sealed).encode()) if sealed else None,
+        policy=parse(version, PolicySpec, json.dumps(sealed).encode()) if sealed else None,
     )
 
 
@@ -112,7 +112,13 @@ def verify_stored(store: Store, version: RegisteredVersion) -> int:
     return len(manifest.files)
 
 
-def _read(store: Store, version: RegisteredVersion, manifest: Manifest, path: str) -> bytes:
+def read_file(store: Store, version: RegisteredVersion, manifest: Manifest, path: str) -> bytes:
+    """One small file of a version's bundle.
+
+    Raises:
+        RequestError: when the bundle has no such file.
+        IntegrityError: when the bytes are not those that were sealed, or are gone.
+    """
     entry: FileEntry | None = next((f for f in manifest.files if f.path == path), None)
     if entry is None:
         raise RequestError(
@@ -131,7 +137,12 @@ def _unsound(version: RegisteredVersion, path: str, error: SlipwayError) -> Inte
     )
 
 
-def _parse(version: RegisteredVersion, model: type[Model], data: bytes) -> Model:
+def parse(version: RegisteredVersion, model: type[Model], data: bytes) -> Model:
+    """What a file of a bundle says.
+
+    Raises:
+        RequestError: when another Slipway wrote it in a way that this one cannot read.
+    """
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
