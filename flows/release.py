@@ -9,10 +9,9 @@ from slipway.reports import ReleaseReport
 from slipway.specs import ReleaseSpec
 from slipway.stages.measuring import benchmark_jobs
 from slipway.stages.verdicts import gather_evidence, passed_models
-from tasks.measuring import benchmark_models, settle_benchmark
 from tasks.pages import publish_pages
 from tasks.policy import cache_report
-from tasks.pools import benchmark_on_pools, cancel_benchmarks
+from tasks.pools import cancel_benchmarks, measure
 from tasks.stages import (
     build_bundle,
     fetch_materials,
@@ -47,15 +46,7 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
     jobs = benchmark_jobs(
         spec, passed_models(made.conversions, made.validations), made.exported.golden
     )
-    away = [job for job in jobs if job.pool]
-    elsewhere = benchmark_on_pools.submit(away) if away else None
-    suites = [
-        settle_benchmark(job, benchmark_models(job, return_state=True))
-        for job in jobs
-        if not job.pool
-    ]
-    if elsewhere:
-        suites += elsewhere.result()
+    suites = measure(jobs)
     evidence = gather_evidence(spec, made.exported, made.conversions, made.validations, suites)
 
     bundle = registered = None

@@ -197,6 +197,23 @@ class ConvertResult(Value):
     attempts: tuple[Attempt, ...] = ()
 
 
+class CalibrateRequest(Value):
+    """A share of the calibration samples to count, for a conversion to int8-static to come."""
+
+    model: Path
+    calibration: Path
+    options: Int8StaticSpec
+    number: int = Field(default=1, ge=1, description="Which share, from 1.")
+    of: int = Field(default=1, ge=1, description="Of how many.")
+
+
+class CalibrateResult(Value):
+    """How much the state in the scratch folder holds."""
+
+    samples: int
+    planned: int = Field(description="Of all shares together.")
+
+
 class Converter(Protocol):
     """Makes one precision from an fp32 ONNX model, writing inside `scratch` only."""
 
@@ -217,7 +234,7 @@ class BenchmarkRequest(Value):
 class MeasuredModel(Value):
     """One variant to measure."""
 
-    precision: Precision
+    label: str = Field(description="What its rows are called: a precision, as a rule.")
     model: ArtifactRef
 
 

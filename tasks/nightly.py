@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 from slipway.artifacts import ArtifactRef
 from slipway.errors import ModelError
 from slipway.exporters import TOOLS
+from slipway.isolation.interpreters import versions_here
 from slipway.reports import (
     Advisory,
     BenchmarkSuite,
@@ -17,11 +18,12 @@ from slipway.reports import (
 from slipway.specs import Precision, RegressionSpec, ReleaseSpec
 from slipway.stages import champions, drifts, measuring, nightly
 from slipway.stages.champions import Champion, Subject
-from slipway.stages.followed import Today
+from slipway.stages.followed import FRESH, PROMOTED, Today
 from slipway.stages.making import Materials
 from slipway.stages.releasing import tools_used
 from slipway.stages.verdicts import gather_evidence
-from tasks.policy import RUNTIME, cache_report, stage, tool_versions
+from tasks.policy import RUNTIME, cache_report, stage
+from tasks.pools import measure
 from tasks.stages import (
     framework_tools,
     settle_validation,
@@ -80,17 +82,25 @@ def hold_against(champion: Champion, today: Today, request: RegressionSpec) -> T
         tools=today.tools,
         replayed={name: settle_validation(it, name) for name, it in replaying.items()},
         repeated={name: settle_validation(it, name) for name, it in repeating.items()},
-        paired={
-            name: tuple(
-                pair_models(
-                    champion.spec, provider, name, old, fresh[name], champion.evidence.export.golden
-                )
-                for provider in champion.spec.benchmark.providers
-            )
-            for name, old in promoted.items()
-            if request.latency and name in fresh and fresh[name].digest != old.digest
-        },
+        paired=_side_by_side(champion, promoted, fresh) if request.latency else {},
     )
+
+
+def _side_by_side(
+    champion: Champion,
+    promoted: dict[Precision, ArtifactRef],
+    fresh: dict[Precision, ArtifactRef],
+) -> dict[Precision, tuple[BenchmarkSuite, ...]]:
+    """Latencies of the promoted bytes and today's, where these are others."""
+    golden = champion.evidence.export.golden
+    jobs = {
+        name: measuring.paired_jobs(
+            champion.spec, name, {PROMOTED: old, FRESH: fresh[name]}, golden
+        )
+        for name, old in promoted.items()
+        if name in fresh and fresh[name].digest != old.digest
+    }
+    return {name: tuple(measure(pairs)) for name, pairs in jobs.items()}
 
 
 def _models(evidence: Evidence) -> dict[Precision, ArtifactRef]:
@@ -111,41 +121,11 @@ def _judge(champion: Champion, precision: Precision, model: ArtifactRef) -> Any:
     )
 
 
-def _pair_reads(given: dict[str, Any]) -> object:
-    spec: ReleaseSpec = given["spec"]
-    return {
-        "provider": given["provider"],
-        "options": spec.benchmark,
-        "models": [given["promoted"].digest, given["fresh"].digest],
-        "golden": given["golden"],
-        "host": measuring.benchmark_fingerprint(),
-    }
-
-
-@stage(
-    name="compare latency",
-    run_name="compare {spec.name} {precision} on {provider}",
-    code_version=1,
-    reads=_pair_reads,
-    tools=RUNTIME,
-)
-def pair_models(
-    spec: ReleaseSpec,
-    provider: str,
-    precision: Precision,  # noqa: ARG001 - names the run
-    promoted: ArtifactRef,
-    fresh: ArtifactRef,
-    golden: ArtifactRef,
-) -> BenchmarkSuite:
-    """The promoted and the fresh variant, interleaved; never reused on another host."""
-    return nightly.pair_models(spec, provider, promoted, fresh, golden)
-
-
 @stage(name="ask the package index", run_name="ask the package index")
 def todays_advisories(request: RegressionSpec) -> tuple[Advisory, ...]:
     """What is known against the tools of this environment."""
     tools = sorted({*RUNTIME, *(tool for tools in TOOLS.values() for tool in tools)})
-    return nightly.find_advisories(request, tool_versions(tools))
+    return nightly.find_advisories(request, versions_here(tools))
 
 
 def settle_model(subject: Subject, state: State[Any]) -> RegressionReport:

@@ -32,7 +32,7 @@ from slipway.errors import SlipwayError, Transient
 from slipway.protocols import BenchmarkJob
 from slipway.reports import BenchmarkSuite
 from slipway.stages import measuring
-from tasks.measuring import REPORT_TYPE
+from tasks.measuring import REPORT_TYPE, benchmark_models, settle_benchmark
 from tasks.pages import publish_suite
 from tasks.policy import stage
 
@@ -46,6 +46,19 @@ LEAST_SILENCE_S: Final = 90.0
 WORKER: Final = "prefect.worker.name"
 
 Lost = Literal["failed", "missing environment", "crashed"]
+
+
+def measure(jobs: Sequence[BenchmarkJob]) -> list[BenchmarkSuite]:
+    """Every job's report, in their order: those of other pools while this machine does its own."""
+    away = [job for job in jobs if job.pool]
+    elsewhere = benchmark_on_pools.submit(away) if away else None
+    here = [
+        settle_benchmark(job, benchmark_models(job, return_state=True))
+        for job in jobs
+        if not job.pool
+    ]
+    ours, theirs = iter(here), iter(elsewhere.result() if elsewhere else ())
+    return [next(theirs if job.pool else ours) for job in jobs]
 
 
 @stage(name="benchmark on pools", run_name="benchmark on pools")

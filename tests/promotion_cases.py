@@ -175,9 +175,9 @@ def release(
 ) -> RegisteredVersion:
     """Seal a bundle with that evidence, put it into the store and register it."""
     evidence_files = {
-        "report.html": b"<p>fine</p>",
-        "evidence.json": canonical_json((found or evidence()).model_dump(mode="json")),
-        "spec.json": canonical_json(
+        "evidence/report.html": b"<p>fine</p>",
+        "evidence/evidence.json": canonical_json((found or evidence()).model_dump(mode="json")),
+        "evidence/spec.json": canonical_json(
             {
                 "name": name,
                 "source": {"framework": "onnx", "uri": "table.onnx"},

@@ -4,12 +4,12 @@ The second shape matters: exports that are right at the traced shape and wrong e
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import numpy as np
 
 from slipway.errors import DataError
+from slipway.isolation.interpreters import ABSENT, versions_here
 from slipway.protocols import ExportRequest
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array, Samples, load_samples
@@ -69,13 +69,8 @@ def as_inputs(specs: Mapping[str, TensorSpec]) -> tuple[TensorInfo, ...]:
 
 def tool_versions(*packages: str) -> dict[str, str]:
     """Installed versions by package name, without importing the packages."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = versions_here(packages)
+    return {package: found[package] for package in packages if found[package] != ABSENT}
 
 
 def _fixed_batch(inputs: Sequence[TensorInfo]) -> int | None:

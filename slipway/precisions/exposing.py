@@ -57,12 +57,12 @@ class Runs:
         )
         check_shapes(self.inputs, samples)
         size = fixed or 1
+        if len(samples) < fixed:
+            raise DataError(
+                f"the model takes batches of {fixed} and there are {len(samples)} calibration "
+                "samples; give more, or export with a dynamic batch dimension"
+            )
         for start, stop in spans:
-            if stop - start < fixed:
-                raise DataError(
-                    f"the model takes batches of {fixed} and there are {stop - start} calibration "
-                    "samples; give more, or export with a dynamic batch dimension"
-                )
             at = start
             while at < stop and at + fixed <= stop:
                 span = at, min(at + size, stop)

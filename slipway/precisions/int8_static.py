@@ -109,7 +109,6 @@ def _convert(
         state=scratch / STATE,
         progress=tell_progress(scratch),
     )
-    (scratch / STATE).unlink()
     warnings += warn_of_ranges(ranges)
     if errors := audit_ranges(ranges):
         return _refuse((*errors, *warnings), len(ranges), settings)

@@ -2,12 +2,11 @@
 
 import re
 from datetime import datetime
-from typing import Final, Literal, Self
+from typing import ClassVar, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from slipway.artifacts import Digest, Value, canonical_json, digest_bytes
-from slipway.errors import IntegrityError
+from slipway.artifacts import Digest, Sealed, Value
 
 Outcome = Literal["passed", "failed", "not applicable"]
 Kind = Literal["promote", "rollback"]
@@ -108,47 +107,13 @@ class Move(Value):
         return PromotionRecord.model_validate({**dict(self), **known})
 
 
-class PromotionRecord(Move):
-    """One move of an alias, for ever.
+class PromotionRecord(Move, Sealed):
+    """One move of an alias, for ever; the next record holds its digest."""
 
-    Round-trip law: `PromotionRecord.from_json(record.to_json()) == record`, and there is one way to
-    write a record. The checksum over its own content finds a changed byte in the last record, whose
-    digest no other record holds.
-    """
+    KIND: ClassVar[str] = "promotion record"
 
     schema_version: Literal[1] = 1
     to_version: int
-
-    def to_json(self) -> bytes:
-        """The canonical bytes, with a checksum over themselves."""
-        content = self.model_dump(mode="json")
-        return canonical_json({**content, "checksum": digest_bytes(canonical_json(content))})
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of its bytes, which the next record holds."""
-        return digest_bytes(self.to_json())
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        """Parse and check the canonical bytes.
-
-        Raises:
-            IntegrityError: when they are no record, or not the bytes that were written.
-        """
-        try:
-            fields = _Sealed.model_validate_json(data).model_dump()
-        except ValidationError as error:
-            raise IntegrityError(f"not a promotion record: {error}") from error
-        fields.pop("checksum")
-        record = cls.model_validate(fields)
-        if record.to_json() != data:
-            raise IntegrityError("its bytes were changed after it was written")
-        return record
-
-
-class _Sealed(PromotionRecord):
-    checksum: Digest
 
 
 class PromotionReport(Value):

@@ -8,14 +8,13 @@ import datetime as dt
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from slipway.reporting import formatting as fmt
 from slipway.reporting import regression
+from slipway.reporting.html import template
 from slipway.reporting.plots import metric_scale, number
 from slipway.reports import NightlyReport, RegressionReport, SeriesPoint
 
@@ -54,7 +53,7 @@ def render_trends(report: NightlyReport, series: Mapping[str, Sequence[SeriesPoi
         ModelTrends(model, len(series.get(model.name, ())), _trends(series.get(model.name, ())))
         for model in report.models
     ]
-    return _template().render(report=report, models=models)
+    return template(TEMPLATE).render(report=report, models=models, words=regression)
 
 
 def _trends(points: Sequence[SeriesPoint]) -> tuple[Trend, ...]:
@@ -143,16 +142,3 @@ def _days(start: float, end: float) -> list[Markup]:
 
 def _day(at_s: float) -> str:
     return dt.datetime.fromtimestamp(at_s, tz=dt.UTC).strftime("%Y-%m-%d")
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("slipway.reporting", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(words=regression, fmt=fmt)
-    return environment.get_template(TEMPLATE)

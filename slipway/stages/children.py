@@ -12,6 +12,7 @@ from slipway.benchmarking.inputs import settle_dimensions
 from slipway.benchmarking.processes import in_process
 from slipway.errors import CheckFailed, IntegrityError, RequestError
 from slipway.exporters.recording import golden_cases, record_golden
+from slipway.packaging.layout import EVIDENCE_NAME
 from slipway.packaging.manifest import read_manifest
 from slipway.packaging.selftest import selftest_bundle
 from slipway.precisions.gating import choose_samples
@@ -186,7 +187,7 @@ def _swept(bundle: Path, precision: Precision) -> _Swept | None:
 
 def _recorded(bundle: Path) -> dict[Precision, ParityReport]:
     try:
-        evidence = Evidence.model_validate_json((bundle / "evidence/evidence.json").read_bytes())
+        evidence = Evidence.model_validate_json((bundle / EVIDENCE_NAME).read_bytes())
     except (OSError, ValidationError) as error:
         raise IntegrityError(f"the bundle's evidence cannot be read: {error}") from error
     return {

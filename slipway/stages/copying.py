@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from slipway.artifacts import BUNDLE_MEDIA_TYPE, ArtifactRef, digest_bytes
-from slipway.packaging.manifest import Manifest
-from slipway.promotion.cases import Model, parse, read_file, read_manifest, verify_stored
+from slipway.packaging.layout import EVIDENCE_NAME, MATERIALS_NAME, SPEC_NAME
+from slipway.packaging.stored import StoredBundle
 from slipway.promotion.records import CopiedFrom
 from slipway.protocols import Store
 from slipway.reports import Evidence, RegisteredVersion, SealedBundle
@@ -12,7 +12,7 @@ from slipway.specs import RegisterSpec, ReleaseSpec
 from slipway.stages.environments import Environment
 from slipway.stages.making import Materials
 from slipway.stages.registering import describe_release, register_bundle
-from slipway.stages.releasing import EVIDENCE_NAME, MATERIALS_NAME, SPEC_NAME, unpack_bundle
+from slipway.stages.releasing import unpack_bundle
 from slipway.stages.signing import copy_signatures
 from slipway.stores.trees import contains_all, copy_to
 
@@ -44,9 +44,9 @@ def copy_version(
         RequestError: when another Slipway sealed the bundle in a way that this one cannot read.
         Transient: when a store or a registry does not answer; repeat with the same.
     """
-    manifest = read_manifest(source.store, version)
-    spec = _read(source.store, version, manifest, SPEC_NAME, ReleaseSpec)
-    evidence = _read(source.store, version, manifest, EVIDENCE_NAME, Evidence)
+    sealed = StoredBundle.of(source.store, version)
+    manifest = sealed.manifest
+    spec, evidence = sealed.parse(SPEC_NAME, ReleaseSpec), sealed.parse(EVIDENCE_NAME, Evidence)
     tree = manifest.tree()
     ref = ArtifactRef(
         uri=version.bundle_digest,
@@ -54,14 +54,15 @@ def copy_version(
         size_bytes=tree.size_bytes,
         media_type=BUNDLE_MEDIA_TYPE,
     )
-    if f"evidence/{MATERIALS_NAME}" in {file.path for file in manifest.files}:
-        materials = _read(source.store, version, manifest, MATERIALS_NAME, Materials)
+    if MATERIALS_NAME in {file.path for file in manifest.files}:
+        materials = sealed.parse(MATERIALS_NAME, Materials)
         _copy_materials(source.store, target.store, materials)
     copy_signatures(source.store, target.store, version.bundle_digest)
-    sealed = SealedBundle(
-        digest=version.bundle_digest, ref=copy_to(source.store, target.store, ref)
+    copied_ref = copy_to(source.store, target.store, ref)
+    StoredBundle.of(target.store, version).verify()
+    bundle = unpack_bundle(
+        SealedBundle(digest=version.bundle_digest, ref=copied_ref), settings=target.settings
     )
-    bundle = unpack_bundle(sealed, settings=target.settings)
     registration = describe_release(
         spec.model_copy(update={"register_as": RegisterSpec(name=target.name, alias=None)}),
         bundle,
@@ -74,19 +75,7 @@ def copy_version(
     }
     # In another registry the address means nothing, or another model.
     changes |= {"source_uri": copied if source.registry.uri == target.registry.uri else None}
-    made = register_bundle(registration.model_copy(update=changes), settings=target.settings)
-    verify_stored(target.store, made)
-    return made
-
-
-def _read(
-    store: Store,
-    version: RegisteredVersion,
-    manifest: Manifest,
-    name: str,
-    kind: type[Model],
-) -> Model:
-    return parse(version, kind, read_file(store, version, manifest, f"evidence/{name}"))
+    return register_bundle(registration.model_copy(update=changes), settings=target.settings)
 
 
 def _copy_materials(source: Store, target: Store, materials: Materials) -> None:

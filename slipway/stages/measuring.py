@@ -39,8 +39,7 @@ def benchmark_jobs(
             name=spec.name,
             provider=provider,
             models=tuple(
-                MeasuredModel(precision=precision, model=model)
-                for precision, model in models.items()
+                MeasuredModel(label=precision, model=model) for precision, model in models.items()
             ),
             golden=golden,
             options=spec.benchmark,
@@ -50,15 +49,40 @@ def benchmark_jobs(
     )
 
 
+def paired_jobs(
+    spec: ReleaseSpec,
+    precision: Precision,
+    models: Mapping[str, ArtifactRef],
+    golden: ArtifactRef,
+) -> tuple[BenchmarkJob, ...]:
+    """Sets of bytes of one variant side by side on each of its providers, one query at a time.
+
+    Args:
+        spec: What the variant is measured on, and how.
+        precision: The variant.
+        models: The bytes by label, the baseline first.
+        golden: Where the inputs are taken from.
+    """
+    plain = {"scenarios": ("single-stream",), "sweep": None, "arrival_rate": None, "fresh": False}
+    return tuple(
+        BenchmarkJob(
+            name=f"{spec.name} {precision}",
+            provider=provider,
+            models=tuple(MeasuredModel(label=label, model=ref) for label, ref in models.items()),
+            golden=golden,
+            options=spec.benchmark.model_copy(update=plain),
+        )
+        for provider in spec.benchmark.providers
+    )
+
+
 def benchmark_models(job: BenchmarkJob) -> BenchmarkSuite:
     """Measure variants on one provider, interleaved, in processes of their own."""
     with Workspace() as work:
         return work.run(
             "slipway.benchmarking.harness:measure",
             BenchmarkRequest(
-                models={
-                    one.precision: work.fetch_model(one.model, one.precision) for one in job.models
-                },
+                models={one.label: work.fetch_model(one.model, one.label) for one in job.models},
                 golden=work.fetch(job.golden, "golden.npz"),
                 provider=job.provider,
                 options=job.options,
@@ -78,7 +102,7 @@ def benchmark_reads(job: BenchmarkJob) -> dict[str, object] | None:
     return {
         "provider": job.provider,
         "options": job.options.model_dump(mode="json", exclude=set(WAITING)),
-        "models": [[one.precision, one.model.digest] for one in job.models],
+        "models": [[one.label, one.model.digest] for one in job.models],
         "golden": job.golden,
         "host": benchmark_fingerprint(),
     }

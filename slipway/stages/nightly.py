@@ -1,49 +1,20 @@
-"""The stages of a regression beside those of a release: side by side, on record, on one page."""
+"""The stages of a regression beside those of a release: on record, and on one page."""
 
 import time
 from pathlib import Path
 
-from slipway.artifacts import ArtifactRef
-from slipway.protocols import BenchmarkRequest
 from slipway.registries import open_registry
 from slipway.reporting.trends import render_trends
 from slipway.reports import (
     Advisory,
-    BenchmarkSuite,
     NightlyReport,
     RegressionReport,
     SeriesPoint,
 )
 from slipway.settings import Settings
-from slipway.specs import RegressionSpec, ReleaseSpec
+from slipway.specs import RegressionSpec
 from slipway.stages import advisories
-from slipway.stages.followed import FRESH, PROMOTED
 from slipway.stages.pages import replace_page
-from slipway.stages.workspace import Workspace
-
-
-def pair_models(
-    spec: ReleaseSpec, provider: str, promoted: ArtifactRef, fresh: ArtifactRef, golden: ArtifactRef
-) -> BenchmarkSuite:
-    """Measure two sets of bytes of one variant on one provider, interleaved."""
-    options = spec.benchmark.model_copy(
-        update={"scenarios": ("single-stream",), "sweep": None, "arrival_rate": None}
-    )
-    with Workspace() as work:
-        return work.run(
-            "slipway.benchmarking.harness:measure",
-            BenchmarkRequest(
-                models={
-                    PROMOTED: work.fetch_model(promoted, PROMOTED),
-                    FRESH: work.fetch_model(fresh, FRESH),
-                },
-                golden=work.fetch(golden, "golden.npz"),
-                provider=provider,
-                options=options,
-            ),
-            returns=BenchmarkSuite,
-            what=f"the comparison on {provider}",
-        )
 
 
 def find_advisories(request: RegressionSpec, tools: dict[str, str]) -> tuple[Advisory, ...]:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from slipway.artifacts import Digest, Value, canonical_json, digest_bytes
-from slipway.promotion.cases import Case, read_case, read_if_known, verify_stored
+from slipway.packaging.stored import StoredBundle
+from slipway.promotion.cases import Case, read_case, read_if_known
 from slipway.promotion.moving import (
     AliasState,
     commit,
@@ -87,7 +88,7 @@ def weigh(request: PromotionRequest, *, approvals: tuple[Approval, ...] = ()) ->
         must_agree(state)
         if request.expect is not None:
             must_be_at(state, request.expect)
-    verify_stored(source.store, version)
+    StoredBundle.of(source.store, version).verify()
     candidate = read_case(source.store, source.registry, version)
     policy = request.policy or candidate.policy or PolicySpec()
     now = time.time()
@@ -178,7 +179,7 @@ def plan_rollback(request: RollbackRequest) -> PromotionRecord:
     version = state.must_find(target)
     if digest is not None and version.bundle_digest != digest:
         version = version.model_copy(update={"bundle_digest": digest})
-    verify_stored(place.store, version)
+    StoredBundle.of(place.store, version).verify()
     return _move(
         state,
         kind="rollback",

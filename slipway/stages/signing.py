@@ -5,9 +5,8 @@ from typing import Final
 
 from slipway.artifacts import Digest
 from slipway.errors import IntegrityError
-from slipway.packaging.manifest import MANIFEST_NAME
+from slipway.packaging.layout import MANIFEST_NAME, SIGNATURE_NAME
 from slipway.packaging.signing import (
-    SIGNATURE_NAME,
     Signer,
     Trust,
     check_signature,

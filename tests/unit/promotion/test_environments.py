@@ -189,7 +189,7 @@ def test_what_it_was_made_from_and_its_signatures_go_along(places: Places, tmp_p
         places.store,
         places.registry,
         tmp_path / "3",
-        extra={"materials.json": materials.model_dump_json().encode()},
+        extra={"evidence/materials.json": materials.model_dump_json().encode()},
     )
     places.store.create_record(f"signatures/{made.bundle_digest[7:]}/x.json", b"signed")
     promote(made.version, to=places.there)
