@@ -55,8 +55,9 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
     model = graphs.load_model(request.model)
     if reason := inapplicable(model):
         return skip(reason)
-    samples = choose_samples(model, map_samples(request.calibration), count=options.samples)
+    given = map_samples(request.calibration)
     with workplace(scratch) as work:
+        samples = choose_samples(model, given, count=options.samples, work=work)
         return _convert(model, samples, request, options, work=work, scratch=scratch)
 
 
