@@ -259,7 +259,7 @@ def test_fewer_samples_than_a_batch_are_refused(work: Workplace, name: str) -> N
     if name == "release":
         source = {"framework": "onnx", "uri": "model.onnx"}
         data = {"golden": "good.npz", "calibration": "five.npz"}
-        precisions = {"int8-static": {}}
+        precisions: dict[str, object] = {"int8-static": {}}
         spec = work.spec(source=source, inputs={}, data=data, precisions=precisions)
         done = work.start("release", spec, "--json")
         assert done.returncode == 2, done.stderr
