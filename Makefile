@@ -83,19 +83,21 @@ lock: $(READY)  ## Resolve pyproject.toml anew into the lock file
 	$(BIN)/python infra/locks/unhash.py $(LOCK) torch
 	$(MAKE) setup
 
-# A worker's environment: one onnxruntime with its provider, no framework.
+# A worker's environment: one onnxruntime with its provider, no framework. It is made without .venv,
+# since the machine that has the device needs nothing else; pip brings uv.
 .PHONY: test-gpu $(WORKERS:%=worker-%) $(WORKERS:%=lock-%)
 
-worker-openvino worker-cuda: worker-%: $(READY)  ## Create .venv-openvino or .venv-cuda for a worker
+worker-openvino worker-cuda: worker-%:  ## Create .venv-openvino or .venv-cuda for a worker
 	$(PYTHON) -m venv $(VENV)-$*
-	$(BIN)/uv pip install --quiet --python $(VENV)-$*/bin/python --compile-bytecode \
+	$(VENV)-$*/bin/python -m pip install --quiet "$$(grep -oE '^uv==[0-9.]+' $(LOCK))"
+	$(VENV)-$*/bin/uv pip install --quiet --python $(VENV)-$*/bin/python --compile-bytecode \
 		--require-hashes -r infra/locks/$*.txt
-	$(BIN)/uv pip install --quiet --python $(VENV)-$*/bin/python --no-deps -e .
+	$(VENV)-$*/bin/uv pip install --quiet --python $(VENV)-$*/bin/python --no-deps -e .
 	@echo "PREFECT_API_URL=... SLIPWAY_STORE=... $(VENV)-$*/bin/python -m deployments.worker slipway-$*"
 
 test-gpu: worker-cuda  ## The tests that need an NVIDIA GPU, with the CUDA worker's packages
 	grep -oE '^(pytest|pytest-timeout|hypothesis)==[^ ]+' $(LOCK) > $(VENV)-cuda/tests.txt
-	$(BIN)/uv pip install --quiet --python $(VENV)-cuda/bin/python -r $(VENV)-cuda/tests.txt
+	$(VENV)-cuda/bin/uv pip install --quiet --python $(VENV)-cuda/bin/python -r $(VENV)-cuda/tests.txt
 	$(VENV)-cuda/bin/python -m pytest tests/gpu
 
 lock-openvino lock-cuda: lock-%: $(READY)  ## Resolve a worker's dependencies anew

@@ -8,9 +8,10 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import from_json, to_json
 
 from slipway.errors import IntegrityError
 
@@ -20,6 +21,7 @@ ONNX_MEDIA_TYPE: Final = "application/vnd.slipway.onnx"
 BUNDLE_MEDIA_TYPE: Final = "application/vnd.slipway.bundle+json"
 GOLDEN_MEDIA_TYPE: Final = "application/vnd.slipway.golden+npz"
 OCTETS_MEDIA_TYPE: Final = "application/octet-stream"
+_CHECKSUM: Final = "checksum"
 
 
 def _for_forms(schema: dict[str, Any], model: type[BaseModel]) -> None:
@@ -140,6 +142,46 @@ class Tree(Value):
     def size_bytes(self) -> int:
         """Bytes of all files together."""
         return sum(file.size_bytes for file in self.files)
+
+
+class Sealed(Value):
+    """A value that is kept as its canonical bytes, with a checksum over themselves.
+
+    Round-trip law: `T.from_json(value.to_json()) == value`, and there is one way to write a value.
+    The checksum finds a rotten byte where nobody kept the digest; against somebody who rewrites the
+    bytes only that digest, kept elsewhere, or a signature helps.
+    """
+
+    KIND: ClassVar[str]
+    """What it is called in messages."""
+
+    def to_json(self) -> bytes:
+        """The canonical bytes."""
+        content = self.model_dump(mode="json")
+        return canonical_json({**content, _CHECKSUM: digest_bytes(canonical_json(content))})
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of its bytes, by which others refer to it."""
+        return digest_bytes(self.to_json())
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Parse and check the canonical bytes.
+
+        Raises:
+            IntegrityError: when they are none of these, or not the bytes that were written.
+        """
+        try:
+            content = from_json(data)
+            if isinstance(content, dict):
+                content.pop(_CHECKSUM, None)
+            value = cls.model_validate_json(to_json(content))
+        except ValueError as error:
+            raise IntegrityError(f"not a {cls.KIND}: {error}") from error
+        if value.to_json() != data:
+            raise IntegrityError(f"the {cls.KIND}'s bytes were changed after it was written")
+        return value
 
 
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - anything that JSON can hold

@@ -197,6 +197,23 @@ class ConvertResult(Value):
     attempts: tuple[Attempt, ...] = ()
 
 
+class CalibrateRequest(Value):
+    """A share of the calibration samples to count, for a conversion to int8-static to come."""
+
+    model: Path
+    calibration: Path
+    options: Int8StaticSpec
+    number: int = Field(default=1, ge=1, description="Which share, from 1.")
+    of: int = Field(default=1, ge=1, description="Of how many.")
+
+
+class CalibrateResult(Value):
+    """How much the state in the scratch folder holds."""
+
+    samples: int
+    planned: int = Field(description="Of all shares together.")
+
+
 class Converter(Protocol):
     """Makes one precision from an fp32 ONNX model, writing inside `scratch` only."""
 
@@ -258,6 +275,7 @@ class RecordRequest(Value):
     model: Path
     data: Path
     rows: int = Field(default=512, description="How many at most, evenly spaced.")
+    what: str = Field(default="data", description="The data, for messages.")
 
 
 class RecordResult(Value):

@@ -381,6 +381,9 @@ class SweepReport(Value):
 
     precision: str
     settings: SessionSettings
+    provider_options: dict[str, str] = Field(
+        default_factory=dict, description="Those of this variant, with the settings chosen."
+    )
     trials: tuple[SettingsTrial, ...] = ()
     batches: tuple[ScenarioReport, ...] = Field(
         default=(), description="Offline at growing batch sizes, with the settings chosen."

@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 from slipway.artifacts import ArtifactRef
 from slipway.errors import ModelError
 from slipway.exporters import TOOLS
+from slipway.isolation.interpreters import versions_here
 from slipway.reports import (
     Advisory,
     BenchmarkSuite,
@@ -21,7 +22,7 @@ from slipway.stages.followed import FRESH, PROMOTED, Today
 from slipway.stages.making import Materials
 from slipway.stages.releasing import tools_used
 from slipway.stages.verdicts import gather_evidence
-from tasks.policy import RUNTIME, cache_report, stage, tool_versions
+from tasks.policy import RUNTIME, cache_report, stage
 from tasks.pools import measure
 from tasks.stages import (
     framework_tools,
@@ -124,7 +125,7 @@ def _judge(champion: Champion, precision: Precision, model: ArtifactRef) -> Any:
 def todays_advisories(request: RegressionSpec) -> tuple[Advisory, ...]:
     """What is known against the tools of this environment."""
     tools = sorted({*RUNTIME, *(tool for tools in TOOLS.values() for tool in tools)})
-    return nightly.find_advisories(request, tool_versions(tools))
+    return nightly.find_advisories(request, versions_here(tools))
 
 
 def settle_model(subject: Subject, state: State[Any]) -> RegressionReport:

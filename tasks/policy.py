@@ -4,9 +4,13 @@
 """
 
 import functools
+<<<<<<< HEAD
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+=======
+from collections.abc import Callable, Sequence
+>>>>>>> main
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -20,6 +24,7 @@ from pydantic import BaseModel
 
 from slipway.artifacts import ArtifactRef, canonical_json, digest_bytes
 from slipway.errors import Transient
+from slipway.isolation.interpreters import versions_here
 from slipway.reports import CacheReport
 from tasks.results import JsonResults
 
@@ -128,7 +133,7 @@ def content_key(name: str, code_version: int | None, reads: object, tools: Seque
                 "task": name,
                 "code": code_version,
                 "reads": contents(reads),
-                "tools": tool_versions(tools),
+                "tools": versions_here(tools),
             }
         )
     ).replace(":", "-")
@@ -172,15 +177,3 @@ def is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Whether a failure may pass by itself: the one branch of our errors that is retried."""
     failure = state.result(raise_on_failure=False)
     return isinstance(failure, Transient)
-
-
-def tool_versions(packages: Sequence[str]) -> dict[str, str]:
-    """Installed versions by package, `absent` where there is none; nothing is imported."""
-    return {package: _version(package) for package in sorted(packages)}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"

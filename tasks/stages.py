@@ -11,6 +11,7 @@ from prefect.futures import PrefectFuture
 from slipway.artifacts import ArtifactRef
 from slipway.errors import ModelError, SlipwayError
 from slipway.exporters import TOOLS
+from slipway.isolation.interpreters import versions_here
 from slipway.providers.hardware import made_here
 from slipway.reports import (
     BundleReport,
@@ -30,14 +31,14 @@ from slipway.stages import explaining, failing, making, measuring, proving, regi
 from slipway.stages.interpreters import interpreter_for
 from slipway.stages.making import Materials
 from tasks.pages import publish_failure, run_link
-from tasks.policy import RUNTIME, stage, tool_versions
+from tasks.policy import RUNTIME, stage
 
 
 def framework_tools(framework: Framework) -> dict[str, str]:
     """Versions of what exports a framework's models, in the environment where that happens."""
     there = interpreter_for(framework)
     if there is None:
-        return tool_versions(TOOLS[framework])
+        return versions_here(TOOLS[framework])
     return there.versions((*TOOLS[framework], "onnx", "numpy"))
 
 

@@ -83,7 +83,7 @@ def make_content(folder: Path, *, name: str = "table") -> BundleContent:
             python="3.11",
             platform="linux",
         ),
-        evidence={"report.html": b"<p>fine</p>", "evidence.json": b"{}"},
+        evidence={"evidence/report.html": b"<p>fine</p>", "evidence/evidence.json": b"{}"},
         assets={"labels.json": folder / "labels.json"},
         selected={"cpu": "int8-static"},
     )
@@ -91,4 +91,4 @@ def make_content(folder: Path, *, name: str = "table") -> BundleContent:
 
 def other_content(folder: Path) -> BundleContent:
     """The same but for one byte of evidence: another bundle."""
-    return replace(make_content(folder), evidence={"report.html": b"<p>fine!</p>"})
+    return replace(make_content(folder), evidence={"evidence/report.html": b"<p>fine!</p>"})

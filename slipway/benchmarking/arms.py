@@ -35,12 +35,20 @@ class Arm:
         Raises:
             SpecError: for an option that the provider does not have.
         """
-        asked = Asked(
+        return PROVIDERS[self.provider].settle(self._asked, self.options)
+
+    @property
+    def reported_options(self) -> dict[str, str]:
+        """The same as they are reported: without a place of this machine."""
+        return PROVIDERS[self.provider].portable(self._asked, self.options)
+
+    @property
+    def _asked(self) -> Asked:
+        return Asked(
             precision=self.precision or self.label,
             threads=self.settings.intra_op_threads,
             cache=self.cache,
         )
-        return PROVIDERS[self.provider].settle(asked, self.options)
 
     def open(self, *, record: bool = False, profile: Path | None = None) -> Session:
         """The session. `record` makes it remember which provider each node was assigned to."""

@@ -1,7 +1,7 @@
 """What accuracy, latency and size can be had together: every variant, beside the others."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from slipway.reports import (
     ParityReport,
     VariantReport,
 )
-from slipway.specs import Metric, Precision
+from slipway.specs import QUANTIZED, Metric, Precision
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,12 @@ def beaten_statics(frontier: Frontier) -> AbstractSet[Precision]:
     return frozenset({"int8-static"}) if worse else frozenset()
 
 
-def nearest(frontier: Frontier, *, count: int = 3) -> tuple[FrontierPoint, ...]:
-    """The quantized points that come nearest to the budget, the most accurate first."""
-    quantized = [p for p in frontier.points if p.precision.startswith("int") and p.loss is not None]
-    return tuple(sorted(quantized, key=lambda point: point.loss or 0.0)[:count])
+def nearest(
+    frontier: Frontier, *, among: Container[Precision] = QUANTIZED, count: int = 3
+) -> tuple[FrontierPoint, ...]:
+    """The points of some precisions that come nearest to the budget, the most accurate first."""
+    known = [p for p in frontier.points if p.precision in among and p.loss is not None]
+    return tuple(sorted(known, key=lambda point: point.loss or 0.0)[:count])
 
 
 def _metric_name(variants: Sequence[VariantReport]) -> Metric | None:

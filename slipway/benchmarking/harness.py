@@ -97,7 +97,7 @@ def _measure(request: BenchmarkRequest, scratch: Path) -> BenchmarkSuite:
             load_average=load,
             steal_percent=after.steal_percent_since(before),
             others_percent=others_percent(found),
-            provider_options=arms[0].provider_options,
+            provider_options=arms[0].reported_options,
         ),
         rows=rows,
         scenarios=_scenarios(arms, recorded, options, scratch),

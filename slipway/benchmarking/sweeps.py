@@ -48,6 +48,7 @@ def sweep(
     return SweepReport(
         precision=arm.label,
         settings=settings,
+        provider_options=arm.reported_options,
         trials=trials,
         batches=batches,
         best_batch_size=saturation(batches),

@@ -5,16 +5,13 @@ Everything heavy is imported inside the commands, so that `--help` answers at on
 
 from gc import set_threshold
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from slipway.cli.output import answer, answering, complain, progressing, say
-from slipway.cli.promoting import COMMANDS
-
-if TYPE_CHECKING:
-    from slipway.reports import Finding
-    from slipway.stages.bare import ConvertedFile
+from slipway.cli.converting import COMMANDS as CONVERTING
+from slipway.cli.output import answer, answering, say, tell_findings
+from slipway.cli.promoting import COMMANDS as PROMOTING
 
 app = typer.Typer(
     name="slipway",
@@ -24,7 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-MetricName = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Spec = Annotated[Path, typer.Argument(help="The release spec (YAML).", metavar="SPEC.yaml")]
 Model = Annotated[Path, typer.Argument(help="The ONNX model.", metavar="MODEL.onnx")]
@@ -136,7 +132,7 @@ def export(
             for tensor in (*report.inputs, *report.outputs):
                 say(f"  {tensor.name}: {tensor.dtype} {list(tensor.shape)}")
             say(f"parity {'passed' if report.passed else 'FAILED'}: {report.diagnosis}")
-            _list(report.findings)
+            tell_findings(report.findings)
 
         answer(report, as_json=as_json, words=words, passed=report.passed)
 
@@ -151,7 +147,7 @@ def check(model: Model, as_json: Json = False) -> None:
 
         def words() -> None:
             say(f"{model.name}: {'passed' if report.passed else 'FAILED'}")
-            _list(report.findings)
+            tell_findings(report.findings)
 
         answer(report, as_json=as_json, words=words, passed=report.passed)
 
@@ -182,104 +178,8 @@ def parity(
         answer(report, as_json=as_json, words=words, passed=report.passed)
 
 
-@app.command()
-def quantize(
-    model: Model,
-    calibration: Annotated[Path, typer.Option(help="Inputs that the model will see.")],
-    out: Out,
-    method: Annotated[
-        Literal["mse", "minmax", "percentile", "entropy"],
-        typer.Option(help="How ranges are found."),
-    ] = "mse",
-    samples: Annotated[int, typer.Option(min=1, help="Samples used at most.")] = 256,
-    target: Annotated[
-        Literal["x64", "x64-vnni", "arm64", "gpu"],
-        typer.Option(help="The processor that will serve it; x64 may lack VNNI."),
-    ] = "x64",
-    evaluation: Annotated[
-        Path | None, typer.Option(help="Inputs to judge by, with labels where there is a metric.")
-    ] = None,
-    metric: Annotated[
-        MetricName | None, typer.Option(help="Task metric, computed on the evaluation data.")
-    ] = None,
-    labels: Annotated[str, typer.Option(help="Name of the labels in it.")] = "label",
-    metric_drop: Annotated[
-        float, typer.Option(min=0, help="How much worse the metric may be.")
-    ] = 0.01,
-    relative_error: Annotated[
-        float, typer.Option(min=0, help="Without a metric: largest relative L2 error.")
-    ] = 0.1,
-    label_agreement: Annotated[
-        float, typer.Option(min=0, max=1, help="Without a metric: share of equal labels.")
-    ] = 0.99,
-    state: Annotated[
-        Path | None,
-        typer.Option(help="Save calibration here every few seconds, and resume it from here."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Quantize a model to the fastest INT8 within an accuracy budget, with audited scales.
-
-    Static INT8 is tried first, with the fewest nodes kept in float that the budget needs, then
-    dynamic INT8; both are measured beside fp16 and fp32. Exits with 1 when none is within it.
-    """
-    with answering(as_json=as_json), progressing("quantizing") as progress:
-        from slipway.cli.quantize_view import print_quantized
-        from slipway.specs import BudgetSpec, Int8StaticSpec, ParitySpec
-        from slipway.stages.quantizing import Goal, quantize_within_budget
-
-        report = quantize_within_budget(
-            model,
-            out,
-            calibration=calibration,
-            options=Int8StaticSpec(method=method, samples=samples, target=target),
-            goal=Goal(
-                parity=ParitySpec(
-                    int8_relative_error=relative_error, label_agreement=label_agreement
-                ),
-                budget=BudgetSpec(metric_drop=metric_drop),
-                metric=metric,
-                evaluation=evaluation,
-                labels=labels,
-            ),
-            state=state,
-            progress=progress,
-        )
-        answer(report, as_json=as_json, words=lambda: print_quantized(report), passed=report.passed)
-
-
-@app.command()
-def fp16(
-    model: Model,
-    out: Out,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(help="Inputs that the model will see; what overflows is found from them."),
-    ] = None,
-    keep_io_types: Annotated[
-        bool, typer.Option(help="Keep float32 inputs and outputs, casting inside.")
-    ] = True,
-    largest_activation: Annotated[
-        float, typer.Option(min=1, max=65504, help="Beyond it, nodes stay float32.")
-    ] = 16384.0,
-    samples: Annotated[int, typer.Option(min=1, help="Samples measured at most.")] = 64,
-    as_json: Json = False,
-) -> None:
-    """Convert a model to half precision where float16 holds its numbers."""
-    with answering(as_json=as_json, working="converting"):
-        from slipway.specs import Fp16Spec
-        from slipway.stages.bare import convert_file
-
-        made = convert_file(
-            model,
-            out,
-            precision="fp16",
-            options=Fp16Spec(
-                keep_io_types=keep_io_types, largest_activation=largest_activation, samples=samples
-            ),
-            calibration=calibration,
-        )
-        answer(made, as_json=as_json, words=lambda: _made(made))
+for command in CONVERTING:
+    app.command()(command)
 
 
 @app.command()
@@ -365,7 +265,7 @@ def verify(bundle: BundleFolder, as_json: Json = False) -> None:
         def words() -> None:
             state = "verified" if report.passed else "NOT as it was sealed"
             say(f"{bundle}: {state}, {report.files} files, {report.digest}")
-            _list(report.findings)
+            tell_findings(report.findings)
 
         answer(report, as_json=as_json, words=words, passed=report.passed)
 
@@ -405,7 +305,7 @@ def doctor(as_json: Json = False) -> None:
             raise typer.Exit(3)
 
 
-for command in COMMANDS:
+for command in PROMOTING:
     app.command()(command)
 
 store_app = typer.Typer(help="Look after the store of artifacts.", no_args_is_help=True)
@@ -442,16 +342,3 @@ def schema() -> None:
     from slipway.specs import ReleaseSpec
 
     print_json(ReleaseSpec.model_json_schema())
-
-
-def _made(made: "ConvertedFile") -> None:
-    say(f"{made.model}: {made.size_bytes} bytes, {made.digest}")
-    for name, value in made.settings.items():
-        say(f"  {name}: {value}")
-    _list(made.findings)
-
-
-def _list(findings: "tuple[Finding, ...]") -> None:
-    for finding in findings:
-        place = f" ({finding.place})" if finding.place else ""
-        complain(f"{finding.level}: {finding.code}: {finding.message}{place}")

@@ -6,12 +6,15 @@ stdout is the answer's alone. Progress and logs go to stderr.
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from slipway.errors import SlipwayError, os_failure
+
+if TYPE_CHECKING:
+    from slipway.reports import Finding
 
 
 @contextlib.contextmanager
@@ -72,6 +75,13 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """A message for people on stderr."""
     sys.stderr.write(f"slipway: {text}\n")
+
+
+def tell_findings(findings: "Iterable[Finding]") -> None:
+    """What was found, a line each, on stderr."""
+    for finding in findings:
+        place = f" ({finding.place})" if finding.place else ""
+        complain(f"{finding.level}: {finding.code}: {finding.message}{place}")
 
 
 @contextlib.contextmanager

@@ -5,11 +5,11 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from slipway.cli.output import complain, say
+from slipway.cli.output import complain, say, tell_findings
 from slipway.reporting import formatting as fmt
 from slipway.reporting import frontier as words
 from slipway.reports import Frontier
-from slipway.stages.quantizing import QuantizeReport
+from slipway.stages.quantizing import CalibrationTally, QuantizeReport
 
 
 def print_quantized(report: QuantizeReport) -> None:
@@ -18,13 +18,23 @@ def print_quantized(report: QuantizeReport) -> None:
         say(f"{report.model}: {report.precision}, {fmt.size(report.size_bytes)}, {report.digest}")
         for name, value in report.settings.items():
             say(f"  {name}: {value}")
+        if (made_for := report.made_for) is not None:
+            say(f"  made for: onnxruntime {made_for.onnxruntime} on {made_for.architecture} alone")
     else:
         complain(str(report.reason))
         for point in report.nearest:
             say(f"nearest: {point.label}: {words.words(report.frontier, point)}")
+    if report.calibration is not None:
+        say(f"calibration: {_counted(report.calibration)}")
     _print_points(report.frontier)
-    for finding in report.scales.findings if report.scales else ():
-        complain(f"{finding.level}: {finding.code}: {finding.message}")
+    for precision, reason in report.not_made.items():
+        say(f"not made: {precision}: {reason}")
+    tell_findings((*(report.scales.findings if report.scales else ()), *report.findings))
+
+
+def _counted(tally: CalibrationTally) -> str:
+    before = f", {tally.resumed} of them counted before" if tally.resumed else ""
+    return f"{tally.samples} samples{before}, {tally.batches} batches run"
 
 
 def _print_points(frontier: Frontier) -> None:

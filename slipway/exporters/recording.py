@@ -4,12 +4,12 @@ The second shape matters: exports that are right at the traced shape and wrong e
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import numpy as np
 
 from slipway.errors import DataError
+from slipway.isolation.interpreters import ABSENT, versions_here
 from slipway.protocols import ExportRequest
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array, Samples, load_samples
@@ -54,7 +54,8 @@ def golden_cases(
     usable = [size for size in sizes if size <= len(samples)]
     if not usable:
         raise DataError(
-            f"the golden data has {len(samples)} rows, the model takes batches of {sizes[0]}"
+            f"the data that golden rows are taken from has {len(samples)}, the model takes batches "
+            f"of {sizes[0]}"
         )
     fitted = fit_inputs(inputs, samples.rows(0, max(usable)))
     return [{name: array[:size] for name, array in fitted.items()} for size in usable]
@@ -69,13 +70,8 @@ def as_inputs(specs: Mapping[str, TensorSpec]) -> tuple[TensorInfo, ...]:
 
 def tool_versions(*packages: str) -> dict[str, str]:
     """Installed versions by package name, without importing the packages."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = versions_here(packages)
+    return {package: found[package] for package in packages if found[package] != ABSENT}
 
 
 def _fixed_batch(inputs: Sequence[TensorInfo]) -> int | None:

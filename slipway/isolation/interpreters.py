@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,9 @@ from pydantic import ValidationError
 
 from slipway.artifacts import Value
 from slipway.errors import EnvironmentMissing
+
+ABSENT: Final = "absent"
+"""In a version's place, where a package is not installed."""
 
 _PATIENCE_S: Final = 60
 _PASSED_ON: Final = ("PATH", "LD_LIBRARY_PATH", "TZ")
@@ -38,7 +41,19 @@ class Interpreter(Value):
 
     def versions(self, packages: Iterable[str]) -> dict[str, str]:
         """Versions by package; `absent` where there is none."""
-        return {name: self.packages.get(_normal(name), "absent") for name in sorted(packages)}
+        return {name: self.packages.get(_normal(name), ABSENT) for name in sorted(packages)}
+
+
+def versions_here(packages: Iterable[str]) -> dict[str, str]:
+    """The same of this environment; nothing is imported."""
+    return {name: _version(name) for name in sorted(packages)}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ABSENT
 
 
 class _Answer(Value):

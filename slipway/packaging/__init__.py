@@ -9,7 +9,8 @@
     sbom.cdx.json                     the packages of the environment that made it (CycloneDX)
     MLmodel                           names the default variant, so that MLflow loads the bundle
 
-`bundle` builds one, `manifest` is its list of files, `mlmodel` writes what MLflow reads (without
-importing MLflow), `provenance` and `sbom` write what auditors read, `verify` compares a bundle with
-its manifest, `selftest` runs its variants.
+`layout` has their names, `bundle` builds one, `stored` reads one in a store, `manifest` is its list
+of files, `mlmodel` writes what MLflow reads (without importing MLflow), `provenance` and `sbom`
+write what auditors read, `verify` compares a bundle with its manifest, `selftest` runs its
+variants.
 """

@@ -17,15 +17,23 @@ from slipway.artifacts import (
     walk_files,
 )
 from slipway.errors import RequestError, SourceNotFound, os_failure
-from slipway.packaging.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, ManifestVariant
+from slipway.packaging.layout import (
+    GOLDEN_NAME,
+    MANIFEST_NAME,
+    MODEL_NAME,
+    PROVENANCE_NAME,
+    SBOM_NAME,
+    model_path,
+)
+from slipway.packaging.manifest import Manifest, ManifestVariant
 from slipway.packaging.mlmodel import (
     RESERVED_NAMES,
     ServedModel,
     SessionOptions,
     mlmodel_files,
 )
-from slipway.packaging.provenance import PROVENANCE_NAME, make_statement
-from slipway.packaging.sbom import SBOM_NAME, describe_environment
+from slipway.packaging.provenance import make_statement
+from slipway.packaging.sbom import describe_environment
 from slipway.packaging.verify import MLFLOW_MARK, verify_bundle
 from slipway.providers import PROVIDERS
 from slipway.providers.hardware import lacks_vnni
@@ -53,6 +61,7 @@ class BundleContent:
     outputs: tuple[TensorInfo, ...]
     provenance: Provenance
     evidence: dict[str, bytes] = field(default_factory=dict)
+    """Reports, by their paths in the bundle."""
     assets: dict[str, Path] = field(default_factory=dict)
     selected: dict[str, Precision] = field(default_factory=dict)
     serving: dict[str, bytes] = field(default_factory=dict)
@@ -154,11 +163,11 @@ def _check(content: BundleContent) -> None:
 
 def _write(root: Path, content: BundleContent) -> Manifest:
     """Lay out all files, flush them, and write the manifest last."""
-    _copy(content.golden, root / "golden" / "golden.npz")
+    _copy(content.golden, root / GOLDEN_NAME)
     for name, asset in content.assets.items():
         _copy(asset, root / "assets" / name)
     for name, data in content.evidence.items():
-        _put(root / "evidence" / name, data)
+        _put(root / name, data)
     for provider, settings in content.serving.items():
         _put(root / _serving(provider), settings)
     variants = _write_variants(root, content)
@@ -207,7 +216,7 @@ def _write_variants(root: Path, content: BundleContent) -> _Variants:
         written[precision] = (
             ManifestVariant(
                 precision=precision,
-                model=f"variants/{precision}/{MODEL_NAME}",
+                model=model_path(precision),
                 size_bytes=tree.size_bytes,
                 session_config=recommended_entries(folder / MODEL_NAME),
             ),

@@ -1,24 +1,14 @@
 """The manifest: which files a bundle holds, and by that which bundle it is."""
 
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from slipway.artifacts import (
-    Digest,
-    FileEntry,
-    RelativePath,
-    Tree,
-    Value,
-    canonical_json,
-    digest_bytes,
-)
+from slipway.artifacts import FileEntry, RelativePath, Sealed, Tree, Value, digest_bytes
 from slipway.errors import IntegrityError
+from slipway.packaging.layout import MANIFEST_NAME
 from slipway.specs import Precision
-
-MANIFEST_NAME: Final = "manifest.json"
-MODEL_NAME: Final = "model.onnx"
 
 
 def _is_empty(mapping: dict[str, str]) -> bool:
@@ -40,12 +30,14 @@ class ManifestVariant(Value):
     )
 
 
-class Manifest(Value):
-    """All files of a bundle but the manifest itself.
+class Manifest(Sealed):
+    """All files of a bundle but the manifest itself; its digest is the bundle's identity.
 
-    Round-trip law: `Manifest.from_json(manifest.to_json()) == manifest`; equal bundles give equal
-    bytes, since files are sorted and neither times nor places are recorded.
+    Equal bundles give equal bytes, since files are sorted and neither times nor places are
+    recorded.
     """
+
+    KIND: ClassVar[str] = "bundle manifest"
 
     schema_version: Literal[1] = 1
     name: str
@@ -57,20 +49,6 @@ class Manifest(Value):
         exclude_if=_is_empty,
         description="The file of recommended session settings per provider, from a sweep.",
     )
-
-    @property
-    def digest(self) -> Digest:
-        """The bundle's identity: the digest of the manifest's bytes."""
-        return digest_bytes(self.to_json())
-
-    def to_json(self) -> bytes:
-        """The canonical bytes, with a checksum over themselves.
-
-        The checksum finds a rotten byte where nobody kept the bundle's digest. Against somebody
-        who rewrites the manifest only that digest, kept elsewhere, or a signature helps.
-        """
-        content = self.model_dump(mode="json")
-        return canonical_json({**content, "checksum": digest_bytes(canonical_json(content))})
 
     def tree(self) -> Tree:
         """All files of the bundle, this manifest included: what a store holds it as."""
@@ -85,24 +63,13 @@ class Manifest(Value):
         Raises:
             IntegrityError: when they are no manifest, or not the bytes that were written.
         """
-        try:
-            fields = _Sealed.model_validate_json(data).model_dump()
-        except ValidationError as error:
-            raise IntegrityError(f"not a bundle manifest: {error}") from error
-        fields.pop("checksum")
-        manifest = cls.model_validate(fields)
-        if manifest.to_json() != data:
-            raise IntegrityError("the manifest's bytes were changed after it was written")
+        manifest = super().from_json(data)
         Tree.from_json(Tree(files=manifest.files).to_json())  # refuses a path named twice
         served = {*(v.model for v in manifest.variants), *manifest.serving.values()}
         unlisted = served - {file.path for file in manifest.files}
         if unlisted:
             raise IntegrityError(f"the manifest serves {min(unlisted)} but does not list it")
         return manifest
-
-
-class _Sealed(Manifest):
-    checksum: Digest
 
 
 def read_manifest(bundle: Path) -> Manifest:

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from slipway.artifacts import TREE_MEDIA_TYPE, Digest, FileEntry
 from slipway.errors import IntegrityError
+from slipway.packaging.layout import PROVENANCE_NAME
 from slipway.reports import Provenance
 
-PROVENANCE_NAME: Final = "provenance.json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "urn:slipway:release:v1"

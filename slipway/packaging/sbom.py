@@ -17,7 +17,6 @@ from packaging.requirements import InvalidRequirement, Requirement
 from slipway.artifacts import canonical_json
 from slipway.packaging.provenance import package_url
 
-SBOM_NAME: Final = "sbom.cdx.json"
 _SPEC: Final = "1.6"
 _SPACE: Final = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 9562's, for URLs
 

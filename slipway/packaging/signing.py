@@ -11,16 +11,15 @@ import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from slipway.artifacts import Value, digest_file
 from slipway.errors import EnvironmentMissing, IntegrityError, RequestError
-from slipway.packaging.manifest import MANIFEST_NAME
+from slipway.packaging.layout import MANIFEST_NAME, SIGNATURE_NAME
 
 if TYPE_CHECKING:
     from model_signing.verifying import Config
 
-SIGNATURE_NAME: Final = "signature.json"
 """Beside the manifest, which does not list it."""
 
 

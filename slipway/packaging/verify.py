@@ -10,13 +10,12 @@ from pydantic import ValidationError
 
 from slipway.artifacts import Digest, FileEntry, digest_file
 from slipway.errors import IntegrityError, SourceNotFound, os_failure
-from slipway.packaging.manifest import MANIFEST_NAME, Manifest, read_manifest
+from slipway.packaging.layout import EVIDENCE_NAME, MANIFEST_NAME, SIGNATURE_NAME
+from slipway.packaging.manifest import Manifest, read_manifest
 from slipway.packaging.mlmodel import MLMODEL_NAME
-from slipway.packaging.signing import SIGNATURE_NAME
 from slipway.providers.hardware import differs
 from slipway.reports import Evidence, Finding, VerifyReport
 
-EVIDENCE_NAME: Final = "evidence/evidence.json"
 MADE_ELSEWHERE: Final = "made-elsewhere"
 
 MLFLOW_MARK: Final = "registered_model_meta"

@@ -21,7 +21,7 @@ from slipway.precisions import graphs
 from slipway.precisions.exposing import Runs
 from slipway.precisions.histograms import Bits, Exact, Linear
 from slipway.precisions.ranges import MeasuredRanges, Range
-from slipway.precisions.states import Plan, State, check_same, digest_samples
+from slipway.precisions.states import Plan, State, check_data, check_same, digest_samples
 from slipway.precisions.statistics import Extremes, Kind
 from slipway.precisions.tails import Tails
 from slipway.precisions.thresholds import (
@@ -37,7 +37,11 @@ from slipway.specs import CalibrationMethod, Optimization
 Progress = Callable[[int, int, str], None]
 """Told how much is done, of how much, and what is being done."""
 
-SAVE_EVERY_S: Final = 5.0
+CALIBRATING: Final = "calibrating"
+# A state is saved when the time since is this many times what saving took, so that it costs next
+# to nothing however large it is.
+SAVE_SHARE: Final = 50
+SAVE_EVERY_S: Final = 0.2
 # One data set that nobody has to know again.
 _UNNAMED: Final = "sha256:" + "0" * 64
 _KINDS: Final[Mapping[CalibrationMethod, Kind]] = {
@@ -74,8 +78,8 @@ def calibrate(
         tensors: What the quantizer will ask for.
         percentile: What `percentile` keeps, in percent.
         optimization: How far the model is optimised before it runs.
-        state: A file that the work is saved to every few seconds, and resumed from.
-        progress: Called after each batch.
+        state: A file that the work is saved to again and again, and resumed from.
+        progress: Called before the first batch and after each.
 
     Returns:
         Ranges by tensor; they may be infinite or NaN where activations are: `audit` names those.
@@ -96,6 +100,8 @@ def calibrate(
     data = digest_samples(samples) if state else _UNNAMED
     done = State.load(state) if state and state.exists() else State(plan)
     check_same(plan, replace(done.plan, limits={}, kind=plan.kind))
+    if state:
+        check_data(done, data)
     while True:
         done = collect(
             model, samples, done.plan, state=done, save=state, data=data, progress=progress
@@ -154,7 +160,9 @@ def collect(
     state = state or State(plan)
     missing = state.missing(data, start=start, stop=end)
     runs = Runs.prepare(model, plan.tensors, plan.optimization) if missing else None
-    saved = time.monotonic()
+    saved, pause = time.monotonic(), SAVE_EVERY_S
+    if progress:
+        progress(state.samples, plan.planned, CALIBRATING)
     for span, values in runs.over(samples, missing) if runs else ():
         size = span[1] - span[0]
         for name in plan.tensors:
@@ -164,10 +172,12 @@ def collect(
         state.count(data, span)
         samples.release()
         if progress:
-            progress(state.samples, plan.planned, "calibrating")
-        if save and time.monotonic() - saved > SAVE_EVERY_S:
+            progress(state.samples, plan.planned, CALIBRATING)
+        if save and time.monotonic() - saved > pause:
+            started = time.monotonic()
             state.save(save)
             saved = time.monotonic()
+            pause = max(SAVE_EVERY_S, SAVE_SHARE * (saved - started))
     if save:
         state.save(save)
     return state

@@ -222,6 +222,19 @@ def check_same(ours: Plan, theirs: Plan) -> None:
         raise DataError("the calibration states come from different first passes")
 
 
+def check_data(state: State, data: Digest) -> None:
+    """Refuse a state that has counted samples of other data.
+
+    Raises:
+        DataError: when it has.
+    """
+    if state.counted.keys() - {data}:
+        raise DataError(
+            "the calibration state is of other data; remove it, or give the data (and the number "
+            "of samples) that it was counted of"
+        )
+
+
 def merge_states(states: Iterable[State]) -> State:
     """All shards' states as one; in any order the same.
 

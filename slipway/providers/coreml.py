@@ -1,7 +1,13 @@
-"""Apple's CPU, GPU and Neural Engine."""
+"""Apple's CPU, GPU and Neural Engine.
+
+Options by "CoreML Execution Provider, Configuration Options" of onnxruntime's documentation and by
+`coreml_options.cc`, all of them found in onnxruntime 1.31.1 for macOS, which reads a boolean as
+true only where it is written 1.
+"""
 
 from typing import Final
 
+from slipway.providers.options import FLAG, TEXT, one_of
 from slipway.providers.provider import Asked, Options, Provider
 
 
@@ -21,11 +27,14 @@ COREML: Final = Provider(
     needs="macOS 12 or later; best with fixed shapes",
     precisions=("fp16", "fp32"),
     options=_options,
-    known_options=frozenset(
-        {
-            *("ModelFormat", "MLComputeUnits", "RequireStaticInputShapes", "EnableOnSubgraphs"),
-            *("SpecializationStrategy", "ProfileComputePlan", "ModelCacheDirectory"),
-            "AllowLowPrecisionAccumulationOnGPU",
-        }
-    ),
+    known_options={
+        "ModelFormat": one_of("MLProgram", "NeuralNetwork"),
+        "MLComputeUnits": one_of("ALL", "CPUOnly", "CPUAndGPU", "CPUAndNeuralEngine"),
+        "RequireStaticInputShapes": FLAG,
+        "EnableOnSubgraphs": FLAG,
+        "SpecializationStrategy": one_of("Default", "FastPrediction"),
+        "ProfileComputePlan": FLAG,
+        "AllowLowPrecisionAccumulationOnGPU": FLAG,
+        "ModelCacheDirectory": TEXT,
+    },
 )

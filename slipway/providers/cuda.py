@@ -1,7 +1,12 @@
-"""NVIDIA GPUs by CUDA and cuDNN."""
+"""NVIDIA GPUs by CUDA and cuDNN.
+
+Options by "CUDA Execution Provider, Configuration Options" of onnxruntime's documentation, all of
+them found in the library of onnxruntime-gpu 1.31.1.
+"""
 
 from typing import Final
 
+from slipway.providers.options import FLAG, one_of, whole
 from slipway.providers.provider import Asked, Options, Provider
 
 
@@ -17,15 +22,24 @@ CUDA: Final = Provider(
     needs="an NVIDIA GPU and a driver for CUDA 13; cuDNN 9 comes with the extras",
     precisions=("fp16", "fp32", "int8-static"),
     options=_options,
-    known_options=frozenset(
-        {
-            *("device_id", "gpu_mem_limit", "arena_extend_strategy", "cudnn_conv_algo_search"),
-            *("do_copy_in_default_stream", "cudnn_conv_use_max_workspace", "use_tf32"),
-            *("cudnn_conv1d_pad_to_nc1d", "enable_cuda_graph", "prefer_nhwc", "fuse_conv_bias"),
-            *("enable_skip_layer_norm_strict_mode", "use_ep_level_unified_stream", "sdpa_kernel"),
-            *("tunable_op_enable", "tunable_op_tuning_enable"),
-            *("tunable_op_max_tuning_duration_ms", "user_compute_stream"),
-        }
-    ),
+    known_options={
+        "device_id": whole(),
+        "gpu_mem_limit": whole(1),
+        "arena_extend_strategy": one_of("kNextPowerOfTwo", "kSameAsRequested"),
+        "cudnn_conv_algo_search": one_of("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
+        "cudnn_conv_use_max_workspace": FLAG,
+        "cudnn_conv1d_pad_to_nc1d": FLAG,
+        "do_copy_in_default_stream": FLAG,
+        "use_ep_level_unified_stream": FLAG,
+        "enable_cuda_graph": FLAG,
+        "enable_skip_layer_norm_strict_mode": FLAG,
+        "fuse_conv_bias": FLAG,
+        "prefer_nhwc": FLAG,
+        "sdpa_kernel": whole(),
+        "use_tf32": FLAG,
+        "tunable_op_enable": FLAG,
+        "tunable_op_tuning_enable": FLAG,
+        "tunable_op_max_tuning_duration_ms": whole(),
+    },
     device="cuda",
 )

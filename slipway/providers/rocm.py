@@ -1,7 +1,12 @@
-"""AMD GPUs by ROCm's kernels; onnxruntime dropped it after 1.22, and `migraphx` took its place."""
+"""AMD GPUs by ROCm's kernels; onnxruntime dropped it after 1.22, and `migraphx` took its place.
+
+Options by "ROCm Execution Provider, Configuration Options" of onnxruntime's documentation and by
+`OrtROCMProviderOptions` of its C API at 1.22.
+"""
 
 from typing import Final
 
+from slipway.providers.options import FLAG, one_of, whole
 from slipway.providers.provider import Provider
 
 ROCM: Final = Provider(
@@ -10,13 +15,17 @@ ROCM: Final = Provider(
     package="onnxruntime-rocm",
     needs="an AMD GPU, ROCm, and onnxruntime-rocm up to 1.22; later ones have migraphx instead",
     precisions=("fp16", "fp32"),
-    known_options=frozenset(
-        {
-            *("device_id", "gpu_mem_limit", "arena_extend_strategy", "do_copy_in_default_stream"),
-            *("miopen_conv_exhaustive_search", "miopen_conv_use_max_workspace"),
-            *("tunable_op_enable", "tunable_op_tuning_enable", "user_compute_stream"),
-            *("tunable_op_max_tuning_duration_ms", "enable_hip_graph"),
-        }
-    ),
+    known_options={
+        "device_id": whole(),
+        "gpu_mem_limit": whole(1),
+        "arena_extend_strategy": one_of("kNextPowerOfTwo", "kSameAsRequested"),
+        "do_copy_in_default_stream": FLAG,
+        "miopen_conv_exhaustive_search": FLAG,
+        "miopen_conv_use_max_workspace": FLAG,
+        "enable_hip_graph": FLAG,
+        "tunable_op_enable": FLAG,
+        "tunable_op_tuning_enable": FLAG,
+        "tunable_op_max_tuning_duration_ms": whole(),
+    },
     device="cuda",
 )

@@ -78,6 +78,7 @@ class Session:
         options.graph_optimization_level = getattr(
             ort.GraphOptimizationLevel, _LEVELS[optimization]
         )
+        options.enable_cpu_mem_arena = (provider_options or {}).get("use_arena", "1") == "1"
         options.log_severity_level = 3
         quiet = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
         advised = recommended_entries(model) if lacks_vnni() else {}

@@ -19,6 +19,7 @@ from slipway.registries.sqlite import DIGEST_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 _PARAMS_A_BATCH: Final = 100  # MLflow's limits for one log_batch
 _METRICS_A_BATCH: Final = 1000
@@ -198,7 +199,12 @@ def _log(
     for some in _batches((Param(*item) for item in params.items()), _PARAMS_A_BATCH):
         client.log_batch(run_id, params=some)
     found = (Metric(m.name, m.value, now, m.step, model_id=model_id) for m in metrics)
-    for some in _batches(found, _METRICS_A_BATCH):
+    log_metrics(client, run_id, found)
+
+
+def log_metrics(client: "MlflowClient", run_id: str, metrics: "Iterable[Metric]") -> None:
+    """Write any number of metrics, in as few requests as MLflow allows."""
+    for some in _batches(metrics, _METRICS_A_BATCH):
         client.log_batch(run_id, metrics=some)
 
 

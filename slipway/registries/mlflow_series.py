@@ -3,13 +3,15 @@
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
+from slipway.registries.mlflow_run import log_metrics
 from slipway.reports import SeriesPoint
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SERIES_TAG: Final = "slipway.series"
-METRICS_A_BATCH: Final = 500  # MLflow's limit for one log_batch
+POINTS_TAG: Final = "slipway.points"
+"""How many points a series holds: the next one's step."""
 
 
 def record(client: "MlflowClient", experiment_id: str, series: str, point: SeriesPoint) -> None:
@@ -21,10 +23,10 @@ def record(client: "MlflowClient", experiment_id: str, series: str, point: Serie
         run = client.create_run(experiment_id, run_name=series, tags={SERIES_TAG: series})
         client.set_terminated(run.info.run_id, "FINISHED")
     at_ms = round(point.at_s * 1000)
-    step = len(points(client, run))
+    step = int(run.data.tags.get(POINTS_TAG, 0))
     metrics = [Metric(name, value, at_ms, step) for name, value in point.measures.items()]
-    for start in range(0, len(metrics), METRICS_A_BATCH):
-        client.log_batch(run.info.run_id, metrics=metrics[start : start + METRICS_A_BATCH])
+    log_metrics(client, run.info.run_id, metrics)
+    client.set_tag(run.info.run_id, POINTS_TAG, str(step + 1))
 
 
 def find_run(client: "MlflowClient", experiment_id: str, series: str) -> Any:  # noqa: ANN401 - MLflow's entities carry no types

@@ -31,7 +31,6 @@ def release_json(report: ReleaseReport) -> JsonObject:
         "registered": _registered(report.registered),
         "report": report.report,
         "cache": {"hits": report.cache.hits, "misses": report.cache.misses},
-        "cost": report.cost.model_dump(mode="json") if report.cost else None,
         "variants": [_variant(variant) for variant in report.evidence.variants],
         "nearest": [_point(point) for point in report.evidence.nearest],
     }

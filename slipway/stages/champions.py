@@ -1,24 +1,18 @@
 """Promoted releases, read back from the store: what they were made from and what was found."""
 
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import ValidationError
 
 from slipway.artifacts import Value
-from slipway.errors import IntegrityError, RequestError, SourceNotFound
-from slipway.packaging.manifest import Manifest
-from slipway.packaging.provenance import PROVENANCE_NAME, read_tools
-from slipway.protocols import Store
+from slipway.errors import RequestError, SourceNotFound
+from slipway.packaging.layout import EVIDENCE_NAME, MATERIALS_NAME, PROVENANCE_NAME, SPEC_NAME
+from slipway.packaging.provenance import read_tools
+from slipway.packaging.stored import StoredBundle
 from slipway.registries import open_registry
 from slipway.reports import Evidence, RegisteredVersion
 from slipway.settings import Settings
 from slipway.specs import RegressionSpec, ReleaseSpec, load_spec
 from slipway.stages.making import Materials, fetch_materials
-from slipway.stages.releasing import EVIDENCE_NAME, MATERIALS_NAME, SPEC_NAME
 from slipway.stores import open_store
-
-Read = TypeVar("Read", bound=Value)
 
 
 class Subject(Value):
@@ -75,16 +69,16 @@ def read_champion(version: RegisteredVersion) -> Champion:
 
     Raises:
         SourceNotFound: when the bundle is not in the store.
-        IntegrityError: when the bundle does not say what it was made from.
+        RequestError: when the bundle does not say what it was made from.
+        IntegrityError: when a file of it is not the one that was sealed, or is gone.
     """
-    store = open_store(Settings().store_uri)
-    manifest = Manifest.from_json(store.read_bytes(version.bundle_digest))
+    bundle = StoredBundle.of(open_store(Settings().store_uri), version)
     return Champion(
         version=version,
-        spec=_read(store, manifest, SPEC_NAME, ReleaseSpec),
-        materials=_read(store, manifest, MATERIALS_NAME, Materials),
-        evidence=_read(store, manifest, EVIDENCE_NAME, Evidence),
-        tools=read_tools(_content(store, manifest, PROVENANCE_NAME)),
+        spec=bundle.parse(SPEC_NAME, ReleaseSpec),
+        materials=bundle.parse(MATERIALS_NAME, Materials),
+        evidence=bundle.parse(EVIDENCE_NAME, Evidence),
+        tools=read_tools(bundle.read(PROVENANCE_NAME)),
     )
 
 
@@ -97,23 +91,3 @@ def fetch_subject(subject: Subject, champion: Champion | None) -> tuple[ReleaseS
     if champion is None:
         raise RequestError(f"{subject.name} has neither a promoted version nor a spec")
     return champion.spec, champion.materials
-
-
-def _read(store: Store, manifest: Manifest, name: str, kind: type[Read]) -> Read:
-    try:
-        return kind.model_validate_json(_content(store, manifest, f"evidence/{name}"))
-    except ValidationError as error:
-        raise IntegrityError(
-            f"evidence/{name} of {manifest.name} ({manifest.digest}) is not one that this version "
-            f"of slipway reads: {error}; release the model again"
-        ) from error
-
-
-def _content(store: Store, manifest: Manifest, path: str) -> bytes:
-    for file in manifest.files:
-        if file.path == path:
-            return store.read_bytes(file.digest)
-    raise IntegrityError(
-        f"the bundle {manifest.digest} of {manifest.name} holds no {path}: it was made before "
-        "bundles named what they are made from; release the model again"
-    )

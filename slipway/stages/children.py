@@ -12,6 +12,7 @@ from slipway.benchmarking.inputs import settle_dimensions
 from slipway.benchmarking.processes import in_process
 from slipway.errors import CheckFailed, IntegrityError, RequestError
 from slipway.exporters.recording import golden_cases, record_golden
+from slipway.packaging.layout import EVIDENCE_NAME
 from slipway.packaging.manifest import read_manifest
 from slipway.packaging.selftest import selftest_bundle
 from slipway.precisions.gating import choose_samples
@@ -36,7 +37,7 @@ from slipway.reports import (
     SelftestReport,
     SessionSettings,
 )
-from slipway.samples.arrays import load_samples
+from slipway.samples.arrays import map_samples
 from slipway.samples.fitting import fit_inputs
 from slipway.samples.golden import GoldenCase, GoldenSet
 from slipway.specs import QUANTIZED, ExecutionMode, Optimization, Precision, Tolerance
@@ -78,7 +79,9 @@ def record(request: RecordRequest, scratch: Path) -> RecordResult:
     """
     session = _open(request.model)
     graph = read_graph(request.model)
-    chosen = choose_samples(graph, load_samples(request.data), count=request.rows)
+    chosen = choose_samples(
+        graph, map_samples(request.data), count=request.rows, work=scratch, what=request.what
+    )
     fixed = [t.shape[0] for t in session.inputs if t.shape and isinstance(t.shape[0], int)]
     size = max(fixed, default=RECORDED_BATCH)
     cases = []
@@ -186,7 +189,7 @@ def _swept(bundle: Path, precision: Precision) -> _Swept | None:
 
 def _recorded(bundle: Path) -> dict[Precision, ParityReport]:
     try:
-        evidence = Evidence.model_validate_json((bundle / "evidence/evidence.json").read_bytes())
+        evidence = Evidence.model_validate_json((bundle / EVIDENCE_NAME).read_bytes())
     except (OSError, ValidationError) as error:
         raise IntegrityError(f"the bundle's evidence cannot be read: {error}") from error
     return {

@@ -14,18 +14,18 @@ from typing import Final
 
 from slipway.artifacts import Tree, digest_bytes
 from slipway.errors import IntegrityError, RequestError, SourceNotFound
+from slipway.packaging.layout import EVIDENCE_NAME, MATERIALS_NAME
 from slipway.packaging.manifest import Manifest
 from slipway.promotion.log import logged_aliases, read_log
 from slipway.protocols import Registry, Store, StoredObject
 from slipway.registries import open_registry
 from slipway.reports import CollectionReport
 from slipway.settings import Settings
-from slipway.stages.releasing import EVIDENCE_NAME, MATERIALS_NAME
 from slipway.stores import open_store
 
 _DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}")
 _MANIFEST_LIMIT_BYTES: Final = 64 << 20
-_NAMING: Final = frozenset({f"evidence/{MATERIALS_NAME}", f"evidence/{EVIDENCE_NAME}"})
+_NAMING: Final = frozenset({MATERIALS_NAME, EVIDENCE_NAME})
 """Files of a bundle that name what it was made from, and what was made on the way."""
 DAY_S: Final = 86_400.0
 

@@ -4,7 +4,6 @@ A model whose parity failed has a report of evidence; here there is no graph to 
 """
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, get_args
 
@@ -19,13 +18,13 @@ from slipway.errors import (
     UnsupportedOperator,
 )
 from slipway.exporters import TOOLS
+from slipway.isolation.interpreters import ABSENT, versions_here
 from slipway.reports import ExportFailure, FailureKind, TensorInfo
 from slipway.specs import Framework, ReleaseSpec, file_name
 from slipway.stages.interpreters import interpreter_for
 from slipway.stages.making import Materials
 from slipway.stages.pages import write_page
 
-_ABSENT: Final = "absent"
 # The first that fits. A file that cannot be read, or that is not trusted, has no page: its message
 # says all, and nothing is written for it.
 _KINDS: Final[tuple[tuple[type[SlipwayError], FailureKind], ...]] = (
@@ -90,12 +89,5 @@ def _tools(framework: Framework) -> tuple[dict[str, str], str]:
     if there is not None:
         found, python = there.versions(packages), there.version
     else:
-        found, python = {name: _version(name) for name in packages}, platform.python_version()
-    return {name: it for name, it in found.items() if it != _ABSENT}, python
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return _ABSENT
+        found, python = versions_here(packages), platform.python_version()
+    return {name: it for name, it in found.items() if it != ABSENT}, python

@@ -19,8 +19,8 @@ from slipway.protocols import (
     ConvertResult,
     ExportRequest,
     ExportResult,
-    ValidateRequest,
 )
+from slipway.providers import check_options
 from slipway.reports import ConversionReport, ExportReport
 from slipway.specs import (
     Framework,
@@ -34,6 +34,7 @@ from slipway.specs import (
 from slipway.stages.ingesting import ingest, ingest_source, refuse_hard_links
 from slipway.stages.interpreters import explaining, interpreter_for
 from slipway.stages.kept import Origin
+from slipway.stages.proving import validate_request
 from slipway.stages.workspace import Workspace
 
 # Precisions that can give up speed for accuracy until they are within the budget.
@@ -77,6 +78,10 @@ class Materials(Value):
         """The roles whose digest is that of a list of files."""
         return tuple(role for role, ref in self._by_role() if ref.is_tree)
 
+    def refs(self) -> tuple[ArtifactRef, ...]:
+        """All of it."""
+        return tuple(ref for _, ref in self._by_role())
+
     def _by_role(self) -> Iterator[tuple[str, ArtifactRef]]:
         named = {"source": self.source, "golden": self.golden, "calibration": self.calibration}
         named |= {"evaluation": self.evaluation, "factory": self.factory}
@@ -89,11 +94,13 @@ def fetch_materials(spec: ReleaseSpec, *, workspace: Workspace | None = None) ->
 
     Raises:
         SourceNotFound: naming the entry of the spec and the path.
-        SpecError: for an address that nothing reads, or a framework that the model is not of.
+        SpecError: for an address that nothing reads, a framework that the model is not of, or an
+            option that a provider does not take.
         RequestError, EnvironmentMissing: when a server refuses, or its client is not installed.
         StoreUnavailable, RegistryUnavailable: when a server does not answer.
         IntegrityError: when the source is not the bytes that `sha256` names.
     """
+    check_options(spec.benchmark.provider_options)
     work = workspace or Workspace()
     here = local_path(spec.source.uri) if scheme_of(spec.source.uri) == "file" else None
     if here is not None and spec.source.framework == "onnx":
@@ -227,17 +234,8 @@ def convert_model(
         source = work.fetch_model(model, "fp32")
         judge = None
         if golden is not None and precision in JUDGED:
-            judge = ValidateRequest(
-                precision=precision,
-                model=source,
-                golden=work.fetch(golden, "golden.npz"),
-                parity=spec.parity,
-                budget=spec.budget,
-                metric=spec.metric,
-                metric_output=spec.metric_output,
-                evaluation=work.fetch_if(evaluation if spec.metric else None, "evaluation"),
-                labels=spec.data.labels,
-                baseline=baseline,
+            judge = validate_request(
+                work, spec, precision, source, golden, evaluation=evaluation, baseline=baseline
             )
         request = ConvertRequest(
             precision=precision,

@@ -1,5 +1,7 @@
 """What was made is held to what was asked: check, parity, metric."""
 
+from pathlib import Path
+
 from slipway.artifacts import ArtifactRef
 from slipway.protocols import ValidateRequest
 from slipway.reports import ValidationReport
@@ -29,18 +31,40 @@ def validate_model(
     with Workspace() as work:
         return work.run(
             "slipway.validation.validate:validate",
-            ValidateRequest(
-                precision=precision,
-                model=work.fetch_model(model, "model"),
-                golden=work.fetch(golden, "golden.npz"),
-                parity=spec.parity,
-                budget=spec.budget,
-                metric=spec.metric,
-                metric_output=spec.metric_output,
-                evaluation=work.fetch_if(evaluation if spec.metric else None, "evaluation"),
-                labels=spec.data.labels,
+            validate_request(
+                work,
+                spec,
+                precision,
+                work.fetch_model(model, "model"),
+                golden,
+                evaluation=evaluation,
                 baseline=baseline,
             ),
             returns=ValidationReport,
             what=f"the validation of {precision}",
         )
+
+
+def validate_request(
+    work: Workspace,
+    spec: ReleaseSpec,
+    precision: Precision,
+    model: Path,
+    golden: ArtifactRef,
+    *,
+    evaluation: ArtifactRef | None,
+    baseline: float | None,
+) -> ValidateRequest:
+    """What a spec asks of a variant that lies in a workspace; the data is fetched beside it."""
+    return ValidateRequest(
+        precision=precision,
+        model=model,
+        golden=work.fetch(golden, "golden.npz"),
+        parity=spec.parity,
+        budget=spec.budget,
+        metric=spec.metric,
+        metric_output=spec.metric_output,
+        evaluation=work.fetch_if(evaluation if spec.metric else None, "evaluation"),
+        labels=spec.data.labels,
+        baseline=baseline,
+    )

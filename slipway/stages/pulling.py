@@ -9,8 +9,8 @@ from pydantic import Field
 
 from slipway.artifacts import BUNDLE_MEDIA_TYPE, ArtifactRef, Digest, Value, digest_bytes
 from slipway.errors import CheckFailed, IntegrityError, RequestError, SourceNotFound, os_failure
+from slipway.packaging.stored import StoredBundle
 from slipway.packaging.verify import verify_bundle
-from slipway.promotion.cases import read_manifest
 from slipway.registries import open_registry
 from slipway.reports import RegisteredVersion, SelftestReport
 from slipway.settings import Settings
@@ -52,7 +52,7 @@ def pull(address: str, out: Path) -> PullReport:
     settings = Settings()
     store = open_store(settings.store_uri)
     version = _resolve(address, settings)
-    tree = read_manifest(store, version).tree()
+    tree = StoredBundle.of(store, version).manifest.tree()
     digest = digest_bytes(tree.to_json())
     partial = out.absolute().with_name(f".{out.name[:100]}.{secrets.token_hex(8)}")
     try:

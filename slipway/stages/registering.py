@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from slipway.errors import RequestError
+from slipway.packaging.layout import EVIDENCE_NAME, PROVENANCE_NAME, SBOM_NAME, SPEC_NAME
 from slipway.packaging.manifest import bundle_tree
 from slipway.packaging.provenance import read_data_digests
-from slipway.packaging.verify import EVIDENCE_NAME
 from slipway.promotion.log import logged_aliases
 from slipway.protocols import Measurement, Registration, VariantRecord
 from slipway.registries import open_registry
@@ -26,7 +26,7 @@ from slipway.specs import REGISTRY_SCHEMES, ReleaseSpec, file_name, scheme_of
 from slipway.stores import open_store
 
 # Shown beside the version, besides the HTML report.
-_SHOWN: Final = (EVIDENCE_NAME, "evidence/spec.json", "provenance.json", "sbom.cdx.json")
+_SHOWN: Final = (EVIDENCE_NAME, SPEC_NAME, PROVENANCE_NAME, SBOM_NAME)
 
 _SERVERS: Final = frozenset({"http", "https"})
 

@@ -13,7 +13,15 @@ from slipway.artifacts import (
     digest_bytes,
 )
 from slipway.errors import CheckFailed, IntegrityError, RequestError, Transient
-from slipway.packaging.manifest import MODEL_NAME, bundle_tree
+from slipway.packaging.layout import (
+    EVIDENCE_NAME,
+    MATERIALS_NAME,
+    MODEL_NAME,
+    REPORT_NAME,
+    SPEC_NAME,
+    model_path,
+)
+from slipway.packaging.manifest import bundle_tree
 from slipway.packaging.verify import verify_bundle
 from slipway.protocols import SelftestRequest
 from slipway.providers import PROVIDERS
@@ -37,10 +45,6 @@ from slipway.stages.workspace import Workspace
 from slipway.stores import open_store
 from slipway.stores.trees import fetch, put_tree
 
-REPORT_NAME = "report.html"
-EVIDENCE_NAME = "evidence.json"
-SPEC_NAME = "spec.json"
-MATERIALS_NAME = "materials.json"
 # onnxruntime's numbers of them, which mlflow.onnx writes.
 GRAPH_LEVELS = {"none": 0, "basic": 1, "extended": 2, "all": 99}
 
@@ -63,12 +67,13 @@ def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
 
 def describe_provenance(spec: ReleaseSpec, materials: Materials, evidence: Evidence) -> Provenance:
     """Where a bundle comes from; no times and no paths, so that equal work gives equal bytes."""
+    identity = spec_identity(spec)
     return Provenance(
         source_digest=materials.source.digest,
         data_digests=materials.digests(),
         folders=materials.folders(),
-        spec=spec_identity(spec),
-        spec_digest=digest_bytes(canonical_json(spec_identity(spec))),
+        spec=identity,
+        spec_digest=digest_bytes(canonical_json(identity)),
         tools=tools_used(evidence),
         python=platform.python_version(),
         platform=platform.platform(),
@@ -133,7 +138,7 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                 evidence={
                     REPORT_NAME: render_report(evidence, provenance=provenance).encode(),
                     EVIDENCE_NAME: canonical_json(evidence.model_dump(mode="json")),
-                    SPEC_NAME: canonical_json(spec_identity(spec)),
+                    SPEC_NAME: canonical_json(provenance.spec),
                     MATERIALS_NAME: canonical_json(
                         portable_materials(materials).model_dump(mode="json")
                     ),
@@ -174,9 +179,9 @@ def recommended_settings(
     `entries` are those that the variant asks for itself.
     """
     return {
-        "variant": f"variants/{sweep.precision}/model.onnx",
+        "variant": model_path(sweep.precision),
         "provider": PROVIDERS[suite.provider].ort_name,
-        "provider_options": suite.conditions.provider_options if suite.conditions else {},
+        "provider_options": sweep.provider_options,
         "intra_op_num_threads": sweep.settings.intra_op_threads,
         "execution_mode": sweep.settings.execution_mode,
         "graph_optimization_level": sweep.settings.graph_optimization,
@@ -225,14 +230,18 @@ def selftest_sealed(spec: ReleaseSpec, bundle: SealedBundle) -> SelftestReport:
     return report
 
 
-def unpack_bundle(bundle: SealedBundle) -> BundleReport:
+def unpack_bundle(bundle: SealedBundle, *, settings: Settings | None = None) -> BundleReport:
     """The bundle as a folder under the settings' home: found there whole, or fetched; signed.
+
+    Args:
+        bundle: What is in the store.
+        settings: Which home and which store; from the environment if None.
 
     Raises:
         IntegrityError: when a folder of that digest is there and is not what was sealed.
         RequestError: when a signing key is configured and cannot be used.
     """
-    settings = Settings()
+    settings = settings or Settings()
     folder = settings.bundles / bundle.digest.replace(":", "/")
     if not folder.exists():
         try:
@@ -253,7 +262,7 @@ def unpack_bundle(bundle: SealedBundle) -> BundleReport:
         path=str(folder),
         digest=bundle.digest,
         ref=bundle.ref,
-        report=str(folder / "evidence" / REPORT_NAME),
+        report=str(folder / REPORT_NAME),
     )
 
 

@@ -5,9 +5,8 @@ from typing import Final
 
 from slipway.artifacts import Digest
 from slipway.errors import IntegrityError
-from slipway.packaging.manifest import MANIFEST_NAME
+from slipway.packaging.layout import MANIFEST_NAME, SIGNATURE_NAME
 from slipway.packaging.signing import (
-    SIGNATURE_NAME,
     Signer,
     Trust,
     check_signature,
@@ -34,6 +33,14 @@ def sign_stored(store: Store, bundle: Digest, settings: Settings) -> None:
     if name not in store.records(_folder(bundle)):
         # Who writes the same name at this moment signs the same with the same key.
         store.create_record(name, sign_manifest(store.read_bytes(bundle), signer))
+
+
+def copy_signatures(source: Store, target: Store, bundle: Digest) -> None:
+    """Let another store have a bundle's signatures, too."""
+    there = target.records(_folder(bundle))
+    for name in source.records(_folder(bundle)):
+        if name not in there:
+            target.create_record(name, source.read_record(name))
 
 
 def put_signature(store: Store, bundle: Digest, folder: Path, settings: Settings) -> None:

@@ -1,7 +1,6 @@
 """Other environments to make models in: made once from a lock file, and asked by command line."""
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -97,8 +96,8 @@ def run_in_toolchain(name: str, python: Path, request: RegressionSpec) -> Toolch
             command, check=False, capture_output=True, text=True, cwd=checkout()
         )
     try:
-        report = NightlyReport.model_validate(json.loads(ran.stdout))
-    except (ValueError, ValidationError):
+        report = NightlyReport.model_validate_json(ran.stdout)
+    except ValidationError:
         told = ran.stderr.strip()[-_TOLD_CHARACTERS:] or f"exit status {ran.returncode}"
         if ran.returncode == Transient.exit_code:
             raise Transient(f"{name}: {told}") from None

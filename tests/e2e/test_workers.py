@@ -26,7 +26,7 @@ from slipway.protocols import BenchmarkJob
 from slipway.reports import BenchmarkSuite, ReleaseReport
 from slipway.stages.measuring import device_name, fetch_suite
 from tasks import pools
-from tests import worker_environment
+from tests import tiny_models, worker_environment
 from tests.flows.running import Ran, run
 from tests.prefect_server import environment
 
@@ -172,6 +172,41 @@ print(json.dumps([sorted(d.name.lower() for d in distributions()), sorted(sys.mo
     frameworks = {"torch", "tensorflow", "keras", "scikit-learn", "xgboost", "transformers"}
     assert not {*frameworks, "onnxruntime", "mlflow"} & set(installed)
     assert not {"torch", "onnxruntime", "mlflow", "boto3"} & set(imported)
+
+
+def test_every_openvino_option_is_one_that_the_worker_s_runtime_takes(
+    openvino: Path, tmp_path: Path
+) -> None:
+    path = tiny_models.save(tiny_models.mlp(), tmp_path)
+    look = f"""
+from pathlib import Path
+from slipway.providers import PROVIDERS
+from slipway.providers.provider import Asked
+from slipway.providers.sessions import RECORD_ASSIGNMENT, Session
+
+given = dict(
+    device_type=("CPU", "AUTO:CPU", "HETERO:CPU"), precision=("FP32", "ACCURACY"),
+    num_of_threads=(1, 2), num_streams=(1, 8), cache_dir=("{tmp_path / "cache"}",),
+    load_config=('{{"CPU": {{"INFERENCE_NUM_THREADS": "1"}}}}',),
+    model_priority=("LOW", "HIGH"), enable_opencl_throttling=(True, False),
+    enable_qdq_optimizer=(True, False), disable_dynamic_shapes=(False, "true"),
+    reshape_input=("x[2,16]",), layout=("x[NC]",),
+)
+openvino = PROVIDERS["openvino"]
+assert set(given) == set(openvino.known_options), set(given) ^ set(openvino.known_options)
+for name, values in given.items():
+    for value in values:
+        asked = Asked(precision="fp32", threads=1, cache=Path("{tmp_path}"))
+        session = Session(
+            Path("{path}"), provider="openvino",
+            provider_options=openvino.settle(asked, {{name: value}}), entries=RECORD_ASSIGNMENT,
+        )
+        assert session._session.get_providers()[0] == openvino.ort_name, (name, value)
+"""
+    ran = subprocess.run(
+        [str(openvino), "-c", look], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_each_provider_is_measured_by_its_own_worker_and_only_references_travel(

@@ -43,7 +43,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("bundles")
     content = make_content(folder / "content")
     build_bundle(folder / "one", content=content)
-    build_bundle(folder / "two", content=replace(content, evidence={"report.html": b"<p>2</p>"}))
+    build_bundle(
+        folder / "two", content=replace(content, evidence={"evidence/report.html": b"<p>2</p>"})
+    )
     return folder / "one", folder / "two"
 
 

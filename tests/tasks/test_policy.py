@@ -11,8 +11,9 @@ from prefect.states import Failed
 
 from slipway.artifacts import ArtifactRef, digest_bytes
 from slipway.errors import SlipwayError, Transient, error_classes
+from slipway.isolation.interpreters import versions_here
 from slipway.specs import BenchmarkSpec, Tolerance
-from tasks.policy import content_key, contents, is_transient, stage, tool_versions
+from tasks.policy import content_key, contents, is_transient, stage
 
 json_values = st.recursive(
     st.none()
@@ -103,12 +104,12 @@ def test_task_code_and_tools_change_the_key() -> None:
 
 def test_another_version_of_a_tool_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key({}, tools=("onnx",))
-    monkeypatch.setattr("tasks.policy.version", lambda _: "99.0")
+    monkeypatch.setattr("slipway.isolation.interpreters.version", lambda _: "99.0")
     assert key({}, tools=("onnx",)) != before
 
 
 def test_a_tool_that_is_not_installed_has_a_version_too() -> None:
-    assert tool_versions(("no-such-package-anywhere",)) == {"no-such-package-anywhere": "absent"}
+    assert versions_here(("no-such-package-anywhere",)) == {"no-such-package-anywhere": "absent"}
 
 
 @pytest.mark.parametrize("value", [object(), {"folder": __import__("pathlib").Path("/x")}, b"raw"])

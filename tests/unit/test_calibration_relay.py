@@ -10,8 +10,9 @@ from slipway.precisions.calibration import collect, plan_calibration
 from slipway.precisions.relay import STATE, relay, tell_progress
 from slipway.precisions.states import State
 from slipway.samples.arrays import Samples, save_npz
-from slipway.specs import Int8StaticSpec
-from slipway.stages.quantizing import Goal, quantize_within_budget
+from slipway.specs import PrecisionsSpec
+from slipway.stages.ladder import Goal
+from slipway.stages.quantizing import quantize_within_budget
 from tests import tiny_models
 
 
@@ -44,7 +45,7 @@ def quantize(folder: Path, state: Path | None = None, **asked: object) -> list[t
         tiny_models.save(tiny_models.mlp(), folder),
         out,
         calibration=folder / "data.npz",
-        options=Int8StaticSpec.model_validate(asked),
+        precisions=PrecisionsSpec.model_validate({"int8-static": asked, "int8-dynamic": {}}),
         goal=Goal(),
         state=state,
         progress=lambda done, total, _: seen.append((done, total)),

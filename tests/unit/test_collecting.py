@@ -12,7 +12,7 @@ from slipway.artifacts import BUNDLE_MEDIA_TYPE, digest_bytes
 from slipway.errors import RequestError
 from slipway.packaging.bundle import build_bundle
 from slipway.packaging.manifest import bundle_tree
-from slipway.promotion.cases import verify_stored
+from slipway.packaging.stored import StoredBundle
 from slipway.promotion.log import append
 from slipway.promotion.records import PromotionRecord
 from slipway.protocols import Registration
@@ -104,7 +104,7 @@ def test_a_bundle_in_an_aliass_log_stays_although_its_version_is_gone(
     append(store, record)
     grow_old(store, days=400)
     collect(settings=settings, delete=True)
-    assert verify_stored(store, version) > 5
+    assert StoredBundle.of(store, version).verify() > 5
 
 
 def test_what_a_registered_bundle_was_made_from_stays_too(
@@ -114,7 +114,8 @@ def test_what_a_registered_bundle_was_made_from_stays_too(
     data = store.put_bytes(b"calibration", media_type="x")
     named = f'{{"source": "{source.digest}", "calibration": "{data.digest}"}}'.encode()
     content = replace(
-        make_content(tmp_path / "content"), evidence={"materials.json": named, "report.html": b"x"}
+        make_content(tmp_path / "content"),
+        evidence={"evidence/materials.json": named, "evidence/report.html": b"x"},
     )
     manifest = build_bundle(tmp_path / "bundle", content=content)
     ref = put_tree(

@@ -53,7 +53,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def bundle_with(serving: object, folder: Path) -> SelftestRequest:
     content = replace(
         make_content(folder / "content"),
-        evidence={"evidence.json": EVIDENCE.model_dump_json().encode()},
+        evidence={"evidence/evidence.json": EVIDENCE.model_dump_json().encode()},
         serving={"cpu": json.dumps(serving).encode()},
     )
     build_bundle(folder / "bundle", content=content)

@@ -175,7 +175,7 @@ def bundle_made_for(made_for: MadeFor, folder: Path) -> Path:
         content,
         variants={"fp32": model, "fp32-optimized": model},
         selected={"cpu": "fp32-optimized"},
-        evidence={"evidence.json": evidence.model_dump_json().encode()},
+        evidence={"evidence/evidence.json": evidence.model_dump_json().encode()},
     )
     build_bundle(folder / "bundle", content=content)
     return folder / "bundle"

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from slipway.errors import IntegrityError, RequestError, SourceNotFound
+from slipway.packaging.layout import SIGNATURE_NAME
 from slipway.packaging.signing import (
-    SIGNATURE_NAME,
     Signer,
     Trust,
     check_signature,

@@ -7,11 +7,11 @@ import onnxruntime
 import pytest
 
 from slipway.errors import EnvironmentMissing, RequestError, SpecError
-from slipway.providers import PROVIDERS
-from slipway.providers.provider import Asked
+from slipway.providers import PROVIDERS, check_options
+from slipway.providers.provider import Asked, Options
 from slipway.providers.runtime import device_fingerprint, runtime_version
 from slipway.providers.sessions import RECORD_ASSIGNMENT, Session
-from slipway.specs import ProviderName
+from slipway.specs import OptionValue, ProviderName
 from tests import tiny_models
 
 
@@ -43,7 +43,7 @@ def test_a_provider_s_own_options_are_documented_ones_and_plain_strings(
 ) -> None:
     provider = PROVIDERS[name]
     settled = provider.settle(asked(precision), {})
-    assert set(settled) <= provider.known_options
+    assert settled.keys() <= provider.known_options.keys()
     assert all(isinstance(value, str) for value in settled.values())
 
 
@@ -52,9 +52,89 @@ def test_an_option_of_the_spec_wins() -> None:
     assert PROVIDERS["cuda"].settle(asked(), {"use_tf32": True})["use_tf32"] == "1"
 
 
-def test_a_misspelt_option_names_the_right_one() -> None:
-    with pytest.raises(SpecError, match=r"provider_options\.cuda\.device_ids.*'device_id'"):
+def test_a_misspelt_option_names_the_right_one_and_all_others() -> None:
+    with pytest.raises(
+        SpecError, match=r"provider_options\.cuda\.device_ids.*'device_id'.*use_tf32"
+    ):
         PROVIDERS["cuda"].settle(asked(), {"device_ids": 0})
+
+
+@pytest.mark.parametrize(
+    ("provider", "option", "value", "words"),
+    [
+        ("cuda", "cudnn_conv_algo_search", "FASTEST", "one of EXHAUSTIVE, HEURISTIC, DEFAULT"),
+        ("cuda", "gpu_mem_limit", "2 GB", "a whole number from 1 up"),
+        ("cuda", "device_id", True, "a whole number from 0 up"),
+        ("cuda", "use_tf32", "maybe", "true or false"),
+        ("tensorrt", "trt_builder_optimization_level", 9, "a whole number from 0 to 5"),
+        ("openvino", "device_type", "TPU", "CPU, NPU, GPU"),
+        ("openvino", "device_type", "AUTO", "with a list of them"),
+        ("openvino", "num_of_threads", 0, "a whole number from 1 up"),
+        ("openvino", "load_config", "config.json", "a JSON object"),
+        ("coreml", "ModelFormat", "mlprogram", "one of MLProgram, NeuralNetwork"),
+        ("qnn", "htp_performance_mode", "fast", "one of burst"),
+        ("xnnpack", "intra_op_num_threads", 1.5, "a whole number"),
+    ],
+)
+def test_a_value_that_onnxruntime_would_not_take_is_refused_in_words(
+    provider: ProviderName, option: str, value: OptionValue, words: str
+) -> None:
+    with pytest.raises(SpecError, match=rf"provider_options\.{provider}\.{option}: .*{words}"):
+        check_options({provider: {option: value}})
+
+
+@pytest.mark.parametrize(
+    ("provider", "options", "words"),
+    [
+        ("openvino", {"precision": "FP16"}, "on the CPU, precision is FP32 or ACCURACY"),
+        ("qnn", {"backend_type": "htp", "backend_path": "QnnHtp.dll"}, "exclude each other"),
+        ("directml", {"device_id": 0, "device_filter": "npu"}, "device_filter would be ignored"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    provider: ProviderName, options: Options, words: str
+) -> None:
+    with pytest.raises(SpecError, match=words):
+        check_options({provider: options})
+
+
+@pytest.mark.parametrize("said", [True, "true", "True", 1, "1"])
+@pytest.mark.parametrize(
+    ("provider", "option", "read"),
+    [
+        ("cuda", "use_tf32", "1"),
+        ("coreml", "EnableOnSubgraphs", "1"),
+        ("openvino", "disable_dynamic_shapes", "True"),
+        ("directml", "disable_metacommands", "True"),
+    ],
+)
+def test_yes_is_written_as_the_provider_reads_it(
+    provider: str, option: str, read: str, said: OptionValue
+) -> None:
+    assert PROVIDERS[provider].settle(asked(), {option: said})[option] == read
+
+
+def test_options_that_hold_addresses_are_not_for_a_spec() -> None:
+    addresses = {"user_compute_stream", "gpu_external_alloc", "trt_onnx_bytestream"}
+    for provider in PROVIDERS.values():
+        assert not addresses & provider.known_options.keys()
+
+
+def test_the_cpu_s_arena_is_the_session_s_since_onnxruntime_ignores_the_option(
+    tmp_path: Path,
+) -> None:
+    path = tiny_models.save(tiny_models.mlp(), tmp_path)
+    for said, kept in ((True, True), (False, False)):
+        session = Session(
+            path, provider_options=PROVIDERS["cpu"].settle(asked(), {"use_arena": said})
+        )
+        assert session._session.get_session_options().enable_cpu_mem_arena is kept
+
+
+def test_what_is_reported_names_no_folder_of_this_machine() -> None:
+    reported = PROVIDERS["tensorrt"].portable(asked("fp16"), {})
+    assert "/cache" not in reported.values()
+    assert reported["trt_fp16_enable"] == "1"
 
 
 @pytest.mark.parametrize(
