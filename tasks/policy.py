@@ -4,13 +4,8 @@
 """
 
 import functools
-<<<<<<< HEAD
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-=======
-from collections.abc import Callable, Sequence
->>>>>>> main
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 

@@ -1,10 +1,12 @@
 """A promotion as markdown and as rows of plain text, for Prefect's artifacts and the terminal."""
 
-<<<<<<< HEAD
-from slipway.promotion.records import APPROVALS, PolicyReport, PromotionRecord, PromotionReport
-=======
-from slipway.promotion.records import CopiedFrom, Move, PolicyReport, PromotionReport
->>>>>>> main
+from slipway.promotion.records import (
+    APPROVALS,
+    CopiedFrom,
+    Move,
+    PolicyReport,
+    PromotionReport,
+)
 from slipway.reporting import formatting as fmt
 from slipway.reporting.markdown import escape
 from slipway.specs import PolicySpec
@@ -36,27 +38,19 @@ def promotion_markdown(report: PromotionReport) -> str:
 def approval_markdown(record: Move, policy: PolicySpec) -> str:
     """What somebody is asked to approve: the move, who asks and why, and every rule's answer."""
     came = "" if record.from_version is None else f" instead of version {record.from_version}"
-    question = f"Point {record.alias} of {record.name} at version {record.to_version}{came}?"
+    goes = f"version {record.to_version}" if record.copied_from is None else "a copy"
+    question = f"Point {record.alias} of {record.name} at {goes}{came}?"
     about = [f"asked by {record.by}", *([f"reason: {record.reason}"] if record.reason else [])]
     if record.override:
         about.append(f"overrides what failed: {record.override}")
-<<<<<<< HEAD
     if record.approved_by:
         about.append(f"approved so far by {', '.join(record.approved_by)}")
     about.append(f"bundle {record.to_digest[:_SHORT]}\u2026")
-    number = fmt.count(policy.approvals, "person", "people")
-    parts = [
-        f"## {escape(question)}",
-=======
-    about.append(f"bundle {record.to_digest}")
-    goes = f"version {record.to_version}"
     if record.copied_from is not None:
-        goes = "a copy"
         about.append(f"copied from {described(record.copied_from)}")
     number = fmt.count(policy.approvals, "person", "people")
     parts = [
-        f"## {escape(f'{record.name}@{record.alias}: {came} to {goes}')}",
->>>>>>> main
+        f"## {escape(question)}",
         f"The policy wants {number} other than {escape(record.by)} to approve this.",
         "\n".join(f"- {escape(line)}" for line in about),
     ]
@@ -65,10 +59,10 @@ def approval_markdown(record: Move, policy: PolicySpec) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-<<<<<<< HEAD
 def _without(policy: PolicyReport, rule: str) -> PolicyReport:
     return policy.model_copy(update={"rules": tuple(r for r in policy.rules if r.rule != rule)})
-=======
+
+
 def described(copied: CopiedFrom) -> str:
     """A version of another environment, and how it fared there."""
     text = f"version {copied.version} of {copied.name} in {copied.registry}"
@@ -79,7 +73,6 @@ def described(copied: CopiedFrom) -> str:
     if record.policy is not None and not record.policy.passed:
         policy = f"policy overridden: {record.override}"
     return f"{text}: {record.alias} since {record.at:%Y-%m-%d} by {record.by}, {policy}"
->>>>>>> main
 
 
 def rule_rows(policy: PolicyReport) -> tuple[tuple[str, ...], ...]:
