@@ -55,7 +55,7 @@ def ours(model: Path, samples: Samples, method: str) -> None:
     proto = onnx.load(model, load_external_data=False)
     calibrate(
         model,
-        choose_samples(proto, samples, count=len(samples)),
+        choose_samples(proto, samples, count=len(samples), work=model.parent),
         method=cast("CalibrationMethod", method),
         tensors=activations_to_measure(model, Scheme(choose_op_types(proto))),
     )

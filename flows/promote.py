@@ -21,7 +21,8 @@ def promote(request: PromotionRequest) -> PromotionReport | State[PromotionRepor
     """Move an alias of a registered model to a version, on evidence, with an audit trail.
 
     Args:
-        request: Which version, which alias, who asks, and what must hold.
+        request: Which version, which alias, here or in another environment, who asks, and what must
+            hold.
     """
     weighed = weigh_version(request, approvals=())
     if weighed.wants_approvals:

@@ -275,6 +275,7 @@ class RecordRequest(Value):
     model: Path
     data: Path
     rows: int = Field(default=512, description="How many at most, evenly spaced.")
+    what: str = Field(default="data", description="The data, for messages.")
 
 
 class RecordResult(Value):

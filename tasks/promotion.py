@@ -4,6 +4,7 @@ from slipway.promotion.records import Approval, PromotionRecord, PromotionReport
 from slipway.specs import PromotionRequest, RollbackRequest
 from slipway.stages import promoting
 from slipway.stages.promoting import Weighed
+from tasks.pages import run_link
 from tasks.policy import stage
 
 
@@ -15,8 +16,11 @@ def weigh_version(request: PromotionRequest, approvals: tuple[Approval, ...]) ->
 
 @stage(name="move", run_name="move {weighed.record.name} {weighed.record.alias}")
 def move_alias(weighed: Weighed) -> PromotionReport:
-    """The log's next record, then the alias; a retry writes the same record."""
-    return promoting.move(weighed)
+    """The copy, where one is asked for; the log's next record, then the alias.
+
+    A retry finds the copy and writes the same record.
+    """
+    return promoting.move(weighed, links=run_link())
 
 
 @stage(name="plan rollback", run_name="plan rollback of {request.name} {request.alias}")
@@ -28,4 +32,4 @@ def plan_rollback(request: RollbackRequest) -> PromotionRecord:
 @stage(name="roll back", run_name="roll back {record.name} {record.alias}")
 def roll_back(record: PromotionRecord) -> PromotionReport:
     """The log's next record, then the alias; a retry writes the same record."""
-    return promoting.roll_back(record)
+    return promoting.roll_back(record, links=run_link())

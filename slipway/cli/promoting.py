@@ -29,6 +29,19 @@ def promote(
     name: Name,
     version: Annotated[int, typer.Option("--version", min=1, help="The version to promote.")],
     alias: Alias = "champion",
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Promote into another environment: the registered model there, such as prod.NAME; "
+            "the version is copied to it first."
+        ),
+    ] = None,
+    to_registry: Annotated[
+        str | None, typer.Option(help="The other environment's registry; this one if absent.")
+    ] = None,
+    to_store: Annotated[
+        str | None, typer.Option(help="The other environment's store; this one if absent.")
+    ] = None,
     policy: Annotated[
         Path | None,
         typer.Option(help="What must hold (YAML); the release's own policy if absent."),
@@ -41,17 +54,19 @@ def promote(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Point an alias at a version whose evidence satisfies the policy."""
+    """Point an alias at a version whose evidence satisfies the policy, here or elsewhere."""
     with answering(as_json=as_json, working="weighing"):
         from slipway.cli.flows import run_promotion
         from slipway.cli.promotion_view import print_promotion
         from slipway.specs import PromotionRequest, load_policy
 
+        elsewhere = any((to, to_registry, to_store))
         request = _asked(
             PromotionRequest,
             name=name,
             version=version,
             alias=alias,
+            to={"name": to, "registry": to_registry, "store": to_store} if elsewhere else None,
             expect=expect,
             policy=load_policy(policy) if policy else None,
             override=override,
@@ -104,7 +119,7 @@ def history(
     """Tell where aliases pointed, when, and who moved them; exit 1 where the registry disagrees."""
     with answering(as_json=as_json, working="looking"):
         from slipway.cli.promotion_view import print_history
-        from slipway.stages.promoting import history as read
+        from slipway.stages.histories import history as read
 
         report = read(name, alias=alias, repair=repair)
         answer(report, as_json=as_json, words=lambda: print_history(report), passed=report.passed)

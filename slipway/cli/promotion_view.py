@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from slipway.cli.output import complain, say
-from slipway.promotion.pages import HEADER, rule_rows
+from slipway.promotion.pages import HEADER, described, rule_rows
 from slipway.promotion.records import PromotionRecord, PromotionReport
 from slipway.reporting.formatting import DASH
-from slipway.stages.promoting import AliasHistory, HistoryReport
+from slipway.stages.histories import AliasHistory, HistoryReport
 
 _STYLES = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
 
@@ -24,6 +24,8 @@ def print_promotion(report: PromotionReport) -> None:
         _print(HEADER, rule_rows(report.policy))
     if report.override and report.passed:
         say(f"overridden by {report.by}: {report.override}")
+    if report.copied_from:
+        say(f"copied    from {described(report.copied_from)}")
     if report.record is not None:
         say(f"record    {report.record}, {report.record_digest}")
 
@@ -56,8 +58,10 @@ def _row(record: PromotionRecord) -> tuple[str, ...]:
         policy = "passed" if record.policy.passed else "failed"
     if record.override:
         policy = "overridden"
+    copied = record.copied_from
+    origin = f"a copy of version {copied.version} of {copied.name}" if copied else None
     approved = f"approved by {', '.join(record.approved_by)}" if record.approved_by else None
-    why = "; ".join(filter(None, (record.reason, record.override, approved)))
+    why = "; ".join(filter(None, (origin, record.reason, record.override, approved)))
     return (
         str(record.number),
         f"{record.at:%Y-%m-%d %H:%M}",

@@ -54,7 +54,8 @@ def golden_cases(
     usable = [size for size in sizes if size <= len(samples)]
     if not usable:
         raise DataError(
-            f"the golden data has {len(samples)} rows, the model takes batches of {sizes[0]}"
+            f"the data that golden rows are taken from has {len(samples)}, the model takes batches "
+            f"of {sizes[0]}"
         )
     fitted = fit_inputs(inputs, samples.rows(0, max(usable)))
     return [{name: array[:size] for name, array in fitted.items()} for size in usable]

@@ -41,7 +41,7 @@ CALIBRATING: Final = "calibrating"
 # A state is saved when the time since is this many times what saving took, so that it costs next
 # to nothing however large it is.
 SAVE_SHARE: Final = 50
-SAVE_EVERY_S: Final = 0.5
+SAVE_EVERY_S: Final = 0.2
 # One data set that nobody has to know again.
 _UNNAMED: Final = "sha256:" + "0" * 64
 _KINDS: Final[Mapping[CalibrationMethod, Kind]] = {

@@ -12,7 +12,7 @@ from slipway.providers.sessions import Session
 from slipway.providers.signature import model_inputs
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array, Samples
-from slipway.samples.fitting import check_shapes, fit_inputs
+from slipway.samples.fitting import check_fit, fit_inputs
 from slipway.specs import Optimization
 
 Interval = tuple[int, int]
@@ -55,7 +55,7 @@ class Runs:
         fixed = max(
             (t.shape[0] for t in self.inputs if t.shape and isinstance(t.shape[0], int)), default=0
         )
-        check_shapes(self.inputs, samples)
+        check_fit(self.inputs, samples)
         size = fixed or 1
         if len(samples) < fixed:
             raise DataError(

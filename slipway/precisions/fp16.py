@@ -28,7 +28,7 @@ from slipway.precisions.transposes import move_transposes_behind_matmul
 from slipway.protocols import ConvertRequest, ConvertResult
 from slipway.providers.signature import model_inputs, read_graph
 from slipway.reports import Finding
-from slipway.samples.arrays import Samples, load_samples
+from slipway.samples.arrays import Samples, map_samples
 from slipway.specs import Fp16Spec
 
 QUANTIZED: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
@@ -52,10 +52,11 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
     if reason := inapplicable(model):
         return skip(reason)
     _refuse_nan(model, request.model.parent)
-    samples = None
-    if request.calibration is not None:
-        samples = choose_samples(model, load_samples(request.calibration), count=options.samples)
+    given = map_samples(request.calibration) if request.calibration is not None else None
     with workplace(scratch) as work:
+        samples = None
+        if given is not None:
+            samples = choose_samples(model, given, count=options.samples, work=work)
         _copy_weights(model, request.model.parent, work)
         making = _Making.prepare(model, work / "normalized.onnx", options, samples)
         del model

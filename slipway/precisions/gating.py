@@ -5,6 +5,7 @@ is said.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -13,8 +14,8 @@ import onnx
 from slipway.errors import DataError
 from slipway.providers.signature import model_inputs
 from slipway.reports import Finding
-from slipway.samples.arrays import Array, Samples, check_finite
-from slipway.samples.fitting import check_shapes
+from slipway.samples.arrays import Array, Samples, check_finite, take_rows
+from slipway.samples.fitting import check_fit
 
 # With fewer samples, a range is found by chance.
 FEW: Final = 32
@@ -24,23 +25,34 @@ ANOTHER_SCALE: Final = 8.0
 OUTSIDE: Final = 0.01
 
 
-def choose_samples(model: onnx.ModelProto, samples: Samples, *, count: int) -> Samples:
+def choose_samples(
+    model: onnx.ModelProto,
+    samples: Samples,
+    *,
+    count: int,
+    work: Path,
+    what: str = "calibration data",
+) -> Samples:
     """At most `count` of the samples, evenly spaced, so that sorted data is still covered.
 
+    Where there are more, those chosen are written to `work` and read from there piece by piece.
+
     Raises:
-        DataError: when an input has no array or one of another shape, when there are no samples, or
-            when some are not finite.
+        DataError: when an input has no array or one of another shape or type, when there are no
+            samples, or when some are not finite.
     """
     inputs = model_inputs(model)
-    chosen = samples.select([tensor.name for tensor in inputs])
-    check_shapes(inputs, chosen)
+    try:
+        chosen = samples.select([tensor.name for tensor in inputs])
+        check_fit(inputs, chosen)
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from error
     if not len(chosen):
-        raise DataError("the calibration data holds no samples; give it at least one")
-    check_finite(chosen, what="calibration data")
-    if len(chosen) > count:
-        index = np.linspace(0, len(chosen) - 1, count).round().astype(int)
-        chosen = Samples({name: array[index] for name, array in chosen.arrays.items()})
-    return chosen
+        raise DataError(f"the {what} holds no samples; give it at least one")
+    check_finite(chosen, what=what)
+    if len(chosen) <= count:
+        return chosen
+    return take_rows(chosen, np.linspace(0, len(chosen) - 1, count).round().astype(int), work)
 
 
 def audit_data(samples: Samples, evaluation: Samples | None = None) -> tuple[Finding, ...]:

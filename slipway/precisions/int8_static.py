@@ -55,9 +55,13 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
     model = graphs.load_model(request.model)
     if reason := inapplicable(model):
         return skip(reason)
-    samples = choose_samples(model, map_samples(request.calibration), count=options.samples)
+    given = map_samples(request.calibration)
     with workplace(scratch) as work:
-        return _convert(model, samples, request, options, work=work, scratch=scratch)
+        samples = choose_samples(model, given, count=options.samples, work=work)
+        result = _convert(model, samples, request, options, work=work, scratch=scratch)
+    # Not earlier: whoever waits may not have seen yet that the calibration is done.
+    (scratch / STATE).unlink(missing_ok=True)
+    return result
 
 
 def inapplicable(model: onnx.ModelProto) -> str | None:

@@ -39,7 +39,9 @@ def count_share(request: CalibrateRequest, scratch: Path) -> CalibrateResult:
         raise PrecisionFailed(f"{request.model.name}: {reason}")
     batch = fixed_batch(model)
     with workplace(scratch) as work:
-        samples = choose_samples(model, map_samples(request.calibration), count=options.samples)
+        samples = choose_samples(
+            model, map_samples(request.calibration), count=options.samples, work=work
+        )
         scheme = choose_policy(model, options).scheme
         prepared = preprocess(model, work)
         clamp_masks(prepared, samples)

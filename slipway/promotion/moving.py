@@ -13,7 +13,7 @@ from typing import Final
 from slipway.artifacts import Digest
 from slipway.errors import AliasMoved, IntegrityError, RequestError, SourceNotFound
 from slipway.promotion.log import append, read_log
-from slipway.promotion.records import PromotionRecord
+from slipway.promotion.records import CopiedFrom, PromotionRecord, without_password
 from slipway.protocols import Registry, Store
 from slipway.reporting.markdown import escape
 from slipway.reports import RegisteredVersion
@@ -65,14 +65,24 @@ class AliasState:
         Raises:
             SourceNotFound: when the registry has no such version of a release.
         """
-        found = self.find(version)
-        if found is None:
-            known = ", ".join(str(v.version) for v in self.versions) or "none"
-            raise SourceNotFound(
-                f"there is no version {version} of {self.name} that a release made; there are: "
-                f"{known}"
-            )
-        return found
+        return must_find(self.versions, self.name, version)
+
+
+def must_find(
+    versions: tuple[RegisteredVersion, ...], name: str, version: int
+) -> RegisteredVersion:
+    """A version of a model by its number.
+
+    Raises:
+        SourceNotFound: when the registry has no such version of a release.
+    """
+    found = next((found for found in versions if found.version == version), None)
+    if found is None:
+        known = ", ".join(str(v.version) for v in versions) or "none"
+        raise SourceNotFound(
+            f"there is no version {version} of {name} that a release made; there are: {known}"
+        )
+    return found
 
 
 def look(store: Store, registry: Registry, name: str, alias: str) -> AliasState:
@@ -198,7 +208,7 @@ def _annotate(registry: Registry, record: PromotionRecord) -> None:
             found = registry.about(record.name, version)
         except SourceNotFound:  # deleted since
             continue
-        line = _line(record)
+        line = _line(record, registry)
         known = line in found.description
         registry.annotate(
             record.name,
@@ -221,12 +231,14 @@ def _anchor(record: PromotionRecord) -> str:
     )
 
 
-def _line(record: PromotionRecord) -> str:
+def _line(record: PromotionRecord, registry: Registry) -> str:
     """A paragraph of a version's description."""
     came = "nowhere" if record.from_version is None else f"version {record.from_version}"
     moved = f"{record.kind} {record.number}, {came} to version {record.to_version}"
     when = f"{record.at:%Y-%m-%d %H:%M} UTC by {escape(record.by)}"
     parts = [f"**{escape(record.alias)}**: {moved}, {when}"]
+    if record.copied_from is not None:
+        parts.append(f"a copy of {_origin(record.copied_from, registry)}")
     if record.approved_by:
         parts.append(f"approved by {escape(', '.join(record.approved_by))}")
     if record.policy is not None:
@@ -236,7 +248,16 @@ def _line(record: PromotionRecord) -> str:
         parts.append(f"override: {escape(record.override)}")
     if record.reason:
         parts.append(escape(record.reason))
+    if record.run:
+        parts.append(f"[Prefect run]({record.run})")
     return "; ".join(parts)
+
+
+def _origin(copied: CopiedFrom, registry: Registry) -> str:
+    text = f"version {copied.version} of {escape(copied.name)}"
+    if copied.registry == without_password(registry.uri):
+        return f"[{text}](#/models/{copied.name}/versions/{copied.version})"
+    return f"{text} in {escape(copied.registry)}"
 
 
 def _check_anchors(store: Store, registry: Registry, state: AliasState) -> None:

@@ -1,5 +1,6 @@
 """What is written down of a promotion: the rules as they were answered, and the move."""
 
+import re
 from datetime import datetime
 from typing import ClassVar, Final, Literal
 
@@ -50,21 +51,47 @@ class Approval(Value):
     comment: str | None = None
 
 
-class PromotionRecord(Sealed):
-    """One move of an alias, for ever; the next record holds its digest."""
+class CopiedFrom(Value):
+    """The version of another environment that one was copied from; the bundle is the same."""
 
-    KIND: ClassVar[str] = "promotion record"
+    registry: str = Field(description="Address of the registry that it is in, without a password.")
+    name: str
+    version: int
+    record: "PromotionRecord | None" = Field(
+        default=None,
+        description="The last move of an alias to it there, with how its policy was answered, and "
+        "with where that version was copied from; None where no alias was moved to it.",
+    )
 
-    schema_version: Literal[1] = 1
+
+def without_password(uri: str) -> str:
+    """An address as it may be written down for ever."""
+    return re.sub(r"^([a-z]+://)[^/@]*@", r"\1", uri)
+
+
+def _is_none(value: object) -> bool:
+    """Records that were written before there was such a field have no place for it."""
+    return value is None
+
+
+class Move(Value):
+    """A move of an alias, as it is weighed: what is recorded when it is made."""
+
     number: int = Field(ge=1, description="Its place in the log, from 1 without gaps.")
     name: str
     alias: str
     kind: Kind
     from_version: int | None = Field(description="Where the alias pointed; None: nowhere.")
-    to_version: int
+    to_version: int | None = Field(description="Where it will point; None: a copy, not yet made.")
     to_digest: Digest = Field(description="The bundle of the version that it points to.")
+    copied_from: CopiedFrom | None = Field(
+        default=None, exclude_if=_is_none, description="What the version is a copy of, if it is."
+    )
     by: str
     at: datetime
+    run: str | None = Field(
+        default=None, exclude_if=_is_none, description="Address of the Prefect run that moved it."
+    )
     reason: str | None = None
     override: str | None = Field(default=None, description="Why a failed rule did not count.")
     approved_by: tuple[str, ...] = ()
@@ -73,6 +100,20 @@ class PromotionRecord(Sealed):
     )
     previous: Digest | None = Field(description="Digest of the record before; None for the first.")
     nonce: str = Field(description="Random: by it a writer knows its own record.")
+
+    def recorded(self, to_version: int, *, run: str | None = None) -> "PromotionRecord":
+        """The record of the move, now that its version is known, and the run that makes it."""
+        known = {"to_version": to_version, "run": run}
+        return PromotionRecord.model_validate({**dict(self), **known})
+
+
+class PromotionRecord(Move, Sealed):
+    """One move of an alias, for ever; the next record holds its digest."""
+
+    KIND: ClassVar[str] = "promotion record"
+
+    schema_version: Literal[1] = 1
+    to_version: int
 
 
 class PromotionReport(Value):
@@ -84,7 +125,9 @@ class PromotionReport(Value):
     alias: str
     kind: Kind
     from_version: int | None
-    to_version: int
+    to_version: int | None = Field(description="None: a copy that was not made.")
+    copied_from: CopiedFrom | None = None
+    url: str | None = Field(default=None, description="Page of the version, where there is one.")
     by: str
     reason: str | None = None
     record: int | None = Field(default=None, description="Number of the log's record.")
@@ -97,12 +140,20 @@ class PromotionReport(Value):
     def verdict(self) -> str:
         """It in one sentence."""
         place = f"{self.name}@{self.alias}"
+        version = f"version {self.to_version}"
+        copied = self.copied_from
         if not self.passed:
             failures = self.policy.failures if self.policy else ()
             told = "; ".join(f"{rule.rule}: {rule.reason or rule.value}" for rule in failures)
-            return f"version {self.to_version} of {self.name} may not become {self.alias}: {told}"
+            if copied is not None:
+                asked = f"version {copied.version} of {copied.name} may not become {place}"
+            else:
+                asked = f"{version} of {self.name} may not become {self.alias}"
+            return f"{asked}: {told}"
+        if copied is not None:
+            version += f", a copy of version {copied.version} of {copied.name}"
         if not self.moved:
-            return f"{place} points at version {self.to_version} already"
+            return f"{place} points already at {version}"
         came = "nowhere" if self.from_version is None else f"version {self.from_version}"
         back = " back" if self.kind == "rollback" else ""
-        return f"{place} moved{back} from {came} to version {self.to_version}"
+        return f"{place} moved{back} from {came} to {version}"

@@ -5,7 +5,7 @@ import mmap
 import os
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -95,9 +95,36 @@ def map_samples(path: Path) -> Samples:
     Raises:
         SourceNotFound, DataError, EnvironmentMissing: as there.
     """
-    samples = load_samples(path, mapped=True)
-    buffers: list[Any] = [array.base for array in samples.arrays.values()]
-    return Samples(samples.arrays, tuple(it for it in buffers if isinstance(it, mmap.mmap)))
+    return _with_mappings(load_samples(path, mapped=True).arrays)
+
+
+def take_rows(samples: Samples, rows: Iterable[int], folder: Path) -> Samples:
+    """Some of the samples, in files of their own in `folder`: they never are in memory together.
+
+    Picked from an array they would be a copy, as large as all of them.
+    """
+    wanted = list(rows)
+    taken: dict[str, Array] = {}
+    for number, (name, array) in enumerate(samples.arrays.items()):
+        path = folder / f"rows-{number}.npy"  # the name may be anything
+        header = {
+            "descr": np.lib.format.dtype_to_descr(array.dtype),
+            "fortran_order": False,
+            "shape": (len(wanted), *array.shape[1:]),
+        }
+        with path.open("xb") as file:
+            np.lib.format.write_array_header_2_0(file, header)
+            for start in range(0, len(wanted), _PIECE):
+                for row in wanted[start : start + _PIECE]:
+                    file.write(array[row].tobytes())
+                samples.release()
+        taken[name] = _map_npy(path)
+    return _with_mappings(taken)
+
+
+def _with_mappings(arrays: Arrays) -> Samples:
+    buffers: list[Any] = [array.base for array in arrays.values()]
+    return Samples(arrays, tuple(it for it in buffers if isinstance(it, mmap.mmap)))
 
 
 def load_samples(path: Path, *, mapped: bool = False) -> Samples:

@@ -23,14 +23,14 @@ def fit_inputs(inputs: Sequence[TensorInfo], samples: Samples) -> dict[str, Arra
     return {tensor.name: _cast(tensor, _shaped(tensor, samples[tensor.name])) for tensor in inputs}
 
 
-def check_shapes(inputs: Sequence[TensorInfo], samples: Samples) -> None:
-    """Refuse samples whose names or shapes are not the inputs', without touching their values.
+def check_fit(inputs: Sequence[TensorInfo], samples: Samples) -> None:
+    """Refuse samples of other names, shapes or kinds than the inputs', whatever their values.
 
     Raises:
         DataError: naming the input, what it needs and what was given.
     """
     for tensor in inputs:
-        _shaped(tensor, samples[tensor.name])
+        _cast(tensor, _shaped(tensor, samples[tensor.name])[:0])
 
 
 def _shaped(tensor: TensorInfo, array: Array) -> Array:

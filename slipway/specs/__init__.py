@@ -27,7 +27,7 @@ from slipway.specs.precisions import (
     PrecisionSpec,
     PrecisionsSpec,
 )
-from slipway.specs.promoting import PolicySpec, PromotionRequest, RollbackRequest
+from slipway.specs.promoting import Destination, PolicySpec, PromotionRequest, RollbackRequest
 from slipway.specs.regression import MatrixSpec, RegressionSpec, ToolchainSpec, regression_spec
 from slipway.specs.release import RegisterSpec, ReleaseSpec
 from slipway.specs.sources import DataSpec, SourceSpec, TensorSpec, check_names
@@ -69,6 +69,7 @@ __all__ = [
     "CalibrationMethod",
     "DType",
     "DataSpec",
+    "Destination",
     "ExecutionMode",
     "Fp16Spec",
     "Fp32OptimizedSpec",

@@ -1,8 +1,8 @@
 """What must hold before an alias moves, and what a person asks for when it should."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from slipway.artifacts import Value
 from slipway.specs.words import Alias, Name, ProviderName
@@ -34,8 +34,11 @@ class PolicySpec(Value):
     )
     not_slower: bool = Field(
         default=True,
-        description="Latency is not slower than the current version's beyond what the intervals "
-        "of both measurements allow, on each provider that both were measured on.",
+        description="Latency is not slower than the current version's: p50 and p99 of the two "
+        "releases' own measurements, on each provider that both were measured on, on the same kind "
+        "of machine. The two were taken at different times, so slower counts only where both "
+        "confidence intervals, and the 4 % by which two processes of one model differ, leave no "
+        "other answer.",
     )
     max_age_days: float | None = Field(
         default=30.0,
@@ -56,12 +59,44 @@ class PolicySpec(Value):
     )
 
 
+class Destination(Value):
+    """Another environment, such as production: a registered model, perhaps on other servers."""
+
+    name: Name | None = Field(
+        default=None,
+        description="The registered model there, for example `prod.digits`; the same name if "
+        "empty.",
+    )
+    registry: str | None = Field(
+        default=None,
+        description="Address of the registry there, an MLflow tracking URI; the one of here if "
+        "empty.",
+    )
+    store: str | None = Field(
+        default=None,
+        description="Address of the store there, a folder or s3://BUCKET/PREFIX, reached with the "
+        "same credentials; the one of here if empty.",
+    )
+
+    @model_validator(mode="after")
+    def _must_say_something(self) -> Self:
+        if self == type(self).model_construct():
+            raise ValueError("give the name, the registry or the store of the other environment")
+        return self
+
+
 class PromotionRequest(Value):
     """An alias of a registered model, and the version that it should point at."""
 
     name: Name = Field(description="The registered model's name.")
     version: int = Field(ge=1, description="The version to promote.")
     alias: Alias = Field(default="champion", description="The alias to move.")
+    to: Destination | None = Field(
+        default=None,
+        description="Another environment in which the alias is to move: the version is copied "
+        "there first, with its bundle and where it comes from. It is compared with what the alias "
+        "points at there, and recorded there. If empty, the alias moves here.",
+    )
     expect: int | None = Field(
         default=None,
         ge=1,

@@ -37,7 +37,7 @@ from slipway.reports import (
     SelftestReport,
     SessionSettings,
 )
-from slipway.samples.arrays import load_samples
+from slipway.samples.arrays import map_samples
 from slipway.samples.fitting import fit_inputs
 from slipway.samples.golden import GoldenCase, GoldenSet
 from slipway.specs import QUANTIZED, ExecutionMode, Optimization, Precision, Tolerance
@@ -79,7 +79,9 @@ def record(request: RecordRequest, scratch: Path) -> RecordResult:
     """
     session = _open(request.model)
     graph = read_graph(request.model)
-    chosen = choose_samples(graph, load_samples(request.data), count=request.rows)
+    chosen = choose_samples(
+        graph, map_samples(request.data), count=request.rows, work=scratch, what=request.what
+    )
     fixed = [t.shape[0] for t in session.inputs if t.shape and isinstance(t.shape[0], int)]
     size = max(fixed, default=RECORDED_BATCH)
     cases = []

@@ -73,7 +73,11 @@ class Ladder:
         assert data is not None  # noqa: S101 - quantizing refuses to start without
         self._golden = self._run(
             "slipway.stages.children:record",
-            RecordRequest(model=self.model, data=data),
+            RecordRequest(
+                model=self.model,
+                data=data,
+                what="evaluation data" if self._evaluation else "calibration data",
+            ),
             RecordResult,
             "the recording of the float model's outputs",
         ).golden

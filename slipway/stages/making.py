@@ -78,6 +78,10 @@ class Materials(Value):
         """The roles whose digest is that of a list of files."""
         return tuple(role for role, ref in self._by_role() if ref.is_tree)
 
+    def refs(self) -> tuple[ArtifactRef, ...]:
+        """All of it."""
+        return tuple(ref for _, ref in self._by_role())
+
     def _by_role(self) -> Iterator[tuple[str, ArtifactRef]]:
         named = {"source": self.source, "golden": self.golden, "calibration": self.calibration}
         named |= {"evaluation": self.evaluation, "factory": self.factory}

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import Field
@@ -9,7 +10,6 @@ from pydantic import Field
 from slipway.artifacts import Digest, Value, canonical_json, digest_bytes
 from slipway.packaging.stored import StoredBundle
 from slipway.promotion.cases import Case, read_case, read_if_known
-from slipway.promotion.log import logged_aliases
 from slipway.promotion.moving import (
     AliasState,
     commit,
@@ -17,6 +17,7 @@ from slipway.promotion.moving import (
     look,
     must_agree,
     must_be_at,
+    must_find,
     rollback_target,
 )
 from slipway.promotion.policy import Weighing, evaluate
@@ -24,25 +25,24 @@ from slipway.promotion.records import (
     APPROVALS,
     Approval,
     Kind,
+    Move,
     PolicyReport,
     PromotionRecord,
     PromotionReport,
 )
-from slipway.protocols import Registry, Store
-from slipway.registries import open_registry
-from slipway.reports import RegisteredVersion
-from slipway.settings import Settings
 from slipway.specs import PolicySpec, PromotionRequest, RollbackRequest
+from slipway.stages.copying import copy_version
+from slipway.stages.environments import Environment, destination, here, origin
 from slipway.stages.signing import look_at_signature
-from slipway.stores import open_store
 
 
 class Weighed(Value):
-    """A request that was held against its policy, and the record that would be written."""
+    """A request that was held against its policy, and the move that would be recorded."""
 
+    request: PromotionRequest
     policy: PolicySpec
     report: PolicyReport
-    record: PromotionRecord
+    record: Move
     already: bool = Field(description="The alias is at that version already.")
 
     @property
@@ -58,32 +58,15 @@ class Weighed(Value):
     def identity(self) -> Digest:
         """What people approve: this bundle in the place of that version, by these rules."""
         record = self.record
-        about = [record.from_version, record.to_version, record.to_digest, record.number]
+        # A copy has the number that it gets; it may be made by somebody else in the meantime.
+        version = None if record.copied_from else record.to_version
+        about = [record.from_version, version, record.to_digest, record.number]
         return digest_bytes(canonical_json([*about, self.report.policy, record.override]))
 
     @property
     def settled(self) -> bool:
         """Whether the alias may move."""
         return self.already or self.report.settled(override=self.record.override)
-
-
-class AliasHistory(Value):
-    """Where an alias pointed, when, and who moved it."""
-
-    alias: str
-    current: int | None = Field(description="The version that the log names, or the registry.")
-    pointed: int | None = Field(description="The version that the registry's alias points at.")
-    drift: str | None
-    repaired: bool = False
-    records: tuple[PromotionRecord, ...]
-
-
-class HistoryReport(Value):
-    """The history of a registered model's aliases."""
-
-    passed: bool = Field(description="Whether log and registry agree for all of them.")
-    name: str
-    aliases: tuple[AliasHistory, ...]
 
 
 def weigh(request: PromotionRequest, *, approvals: tuple[Approval, ...] = ()) -> Weighed:
@@ -94,21 +77,24 @@ def weigh(request: PromotionRequest, *, approvals: tuple[Approval, ...] = ()) ->
         IntegrityError: when the bundle or the log is not what was written.
         AliasMoved: when the alias is not where it was expected, or log and registry disagree.
     """
-    store, registry = _places()
-    state = look(store, registry, request.name, request.alias)
-    version = state.must_find(request.version)
-    already = state.current == request.version
+    source, target = here(request.name), destination(request)
+    state = look(target.store, target.registry, target.name, request.alias)
+    version = must_find(source.registry.versions(source.name), source.name, request.version)
+    there = (
+        version if request.to is None else target.registry.find(target.name, version.bundle_digest)
+    )
+    already = there is not None and state.current == there.version
     if not already:
         must_agree(state)
         if request.expect is not None:
             must_be_at(state, request.expect)
-    StoredBundle.of(store, version).verify()
-    candidate = read_case(store, registry, version)
+    StoredBundle.of(source.store, version).verify()
+    candidate = read_case(source.store, source.registry, version)
     policy = request.policy or candidate.policy or PolicySpec()
     now = time.time()
     current, unknown = None, None
     if state.current is not None:
-        current, unknown = _known(store, registry, state, state.current)
+        current, unknown = _known(target, state, state.current)
     report = evaluate(
         policy,
         Weighing(
@@ -117,38 +103,62 @@ def weigh(request: PromotionRequest, *, approvals: tuple[Approval, ...] = ()) ->
             unknown=unknown,
             now_s=now,
             by=request.by,
-            signature=look_at_signature(store, version.bundle_digest, Settings()),
+            signature=look_at_signature(source.store, version.bundle_digest, source.settings),
             approvals=approvals,
         ),
     )
-    record = _record(
+    move = _move(
         state,
         kind="promote",
-        to=version,
+        digest=version.bundle_digest,
         by=request.by,
         at=now,
         reason=request.reason,
-        override=request.override if _overridable(report) else None,
-        approved_by=tuple(answer.by for answer in approvals if answer.approved),
-        policy=report,
+    ).model_copy(
+        update={
+            "to_version": there.version if there else None,
+            "copied_from": origin(source, version) if request.to else None,
+            "override": request.override if _overridable(report) else None,
+            "approved_by": tuple(answer.by for answer in approvals if answer.approved),
+            "policy": report,
+        }
     )
-    return Weighed(policy=policy, report=report, record=record, already=already)
+    return Weighed(request=request, policy=policy, report=report, record=move, already=already)
 
 
-def move(weighed: Weighed) -> PromotionReport:
+def move(weighed: Weighed, *, links: Mapping[str, str] | None = None) -> PromotionReport:
     """Move the alias if the weighing lets it; may be repeated with the same weighing.
+
+    Where it is to move in another environment, the version is copied there first.
+
+    Args:
+        weighed: What was weighed.
+        links: Addresses by their text: the run that moves it.
 
     Raises:
         AliasMoved: when somebody else moved it since it was weighed.
+        IntegrityError: when a copy is not what was weighed; no alias has moved then.
     """
-    store, registry = _places()
-    record = weighed.record
+    record, request = weighed.record, weighed.request
+    target = destination(request)
+    version = record.to_version
     if weighed.already:
-        follow(store, registry, record.name, record.alias)
+        follow(target.store, target.registry, target.name, record.alias)
     elif weighed.settled:
-        commit(store, registry, record)
+        if record.copied_from is not None:
+            source = here(request.name)
+            version = copy_version(
+                must_find(source.registry.versions(source.name), source.name, request.version),
+                source=source,
+                target=target,
+                origin=record.copied_from,
+                links=links or {},
+            ).version
+        assert version is not None  # noqa: S101 - for the type checker: what is no copy is there
+        record = record.recorded(version, run=_first(links))
+        commit(target.store, target.registry, record)
     moved = weighed.settled and not weighed.already
-    return _report(record, passed=weighed.settled, moved=moved)
+    return _report(target, record, passed=weighed.settled, moved=moved)
 
 
 def plan_rollback(request: RollbackRequest) -> PromotionRecord:
@@ -160,8 +170,8 @@ def plan_rollback(request: RollbackRequest) -> PromotionRecord:
         IntegrityError: when its bundle, or the log, is not what was written.
         AliasMoved: when the alias is not where it was expected.
     """
-    store, registry = _places()
-    state = look(store, registry, request.name, request.alias)
+    place = here(request.name)
+    state = look(place.store, place.registry, request.name, request.alias)
     must_agree(state)
     if request.expect is not None:
         must_be_at(state, request.expect)
@@ -169,62 +179,33 @@ def plan_rollback(request: RollbackRequest) -> PromotionRecord:
     version = state.must_find(target)
     if digest is not None and version.bundle_digest != digest:
         version = version.model_copy(update={"bundle_digest": digest})
-    StoredBundle.of(store, version).verify()
-    return _record(
+    StoredBundle.of(place.store, version).verify()
+    return _move(
         state,
         kind="rollback",
-        to=version,
+        digest=version.bundle_digest,
         by=request.by,
         at=time.time(),
         reason=request.reason,
-    )
+    ).recorded(version.version)
 
 
-def roll_back(record: PromotionRecord) -> PromotionReport:
+def roll_back(
+    record: PromotionRecord, *, links: Mapping[str, str] | None = None
+) -> PromotionReport:
     """Move the alias back as planned; may be repeated with the same plan.
+
+    Args:
+        record: What was planned.
+        links: Addresses by their text: the run that moves it.
 
     Raises:
         AliasMoved: when somebody else moved it since.
     """
-    store, registry = _places()
-    commit(store, registry, record)
-    return _report(record, passed=True, moved=True)
-
-
-def history(name: str, *, alias: str | None = None, repair: bool = False) -> HistoryReport:
-    """Read the logs of a model's aliases; when asked, point aliases where their logs say.
-
-    Raises:
-        SourceNotFound: when there is neither a log nor a version of that name.
-        IntegrityError: when a log was changed.
-    """
-    store, registry = _places()
-    logged = [found for _, found in logged_aliases(store, name)]
-    asked = [alias] if alias else sorted({*logged, *registry.aliases(name)})
-    if not logged and not registry.versions(name):
-        AliasState(name, alias or "", (), None, ()).must_find(1)
-    told = tuple(_history(store, registry, name, one, repair=repair) for one in asked)
-    return HistoryReport(
-        passed=all(one.drift is None or one.repaired for one in told), name=name, aliases=told
-    )
-
-
-def _history(
-    store: Store, registry: Registry, name: str, alias: str, *, repair: bool
-) -> AliasHistory:
-    state = look(store, registry, name, alias)
-    drift = state.drift
-    if drift and repair:
-        follow(store, registry, name, alias)
-        state = look(store, registry, name, alias)
-    return AliasHistory(
-        alias=alias,
-        current=state.current,
-        pointed=state.pointed,
-        drift=drift,
-        repaired=bool(drift and repair),
-        records=state.records,
-    )
+    place = here(record.name)
+    record = record.recorded(record.to_version, run=_first(links))
+    commit(place.store, place.registry, record)
+    return _report(place, record, passed=True, moved=True)
 
 
 def _overridable(report: PolicyReport) -> set[str]:
@@ -232,52 +213,40 @@ def _overridable(report: PolicyReport) -> set[str]:
     return {rule.rule for rule in report.failures} - {APPROVALS}
 
 
-def _places() -> tuple[Store, Registry]:
-    settings = Settings()
-    return open_store(settings.store_uri), open_registry(settings.registry_uri)
-
-
-def _known(
-    store: Store, registry: Registry, state: AliasState, version: int
-) -> tuple[Case | None, str | None]:
+def _known(place: Environment, state: AliasState, version: int) -> tuple[Case | None, str | None]:
     found = state.find(version)
     if found is None:
         return None, f"version {version}, where the alias points, is none that a release made"
-    return read_if_known(store, registry, found)
+    return read_if_known(place.store, place.registry, found)
 
 
-def _record(
-    state: AliasState,
-    *,
-    kind: Kind,
-    to: RegisteredVersion,
-    by: str,
-    at: float,
-    reason: str | None,
-    override: str | None = None,
-    approved_by: tuple[str, ...] = (),
-    policy: PolicyReport | None = None,
-) -> PromotionRecord:
-    return PromotionRecord(
+def _first(links: Mapping[str, str] | None) -> str | None:
+    return next(iter((links or {}).values()), None)
+
+
+def _move(
+    state: AliasState, *, kind: Kind, digest: Digest, by: str, at: float, reason: str | None
+) -> Move:
+    """The next move of an alias; where to is still open."""
+    return Move(
         number=len(state.records) + 1,
         name=state.name,
         alias=state.alias,
         kind=kind,
         from_version=state.current,
-        to_version=to.version,
-        to_digest=to.bundle_digest,
+        to_version=None,
+        to_digest=digest,
         by=by,
         at=datetime.fromtimestamp(at, UTC),
         reason=reason,
-        override=override,
-        approved_by=approved_by,
-        policy=policy,
         previous=state.head.digest if state.head else None,
         nonce=secrets.token_hex(16),
     )
 
 
-def _report(record: PromotionRecord, *, passed: bool, moved: bool) -> PromotionReport:
+def _report(place: Environment, record: Move, *, passed: bool, moved: bool) -> PromotionReport:
+    versions = place.registry.versions(place.name)
+    made = record if isinstance(record, PromotionRecord) else None
     return PromotionReport(
         passed=passed,
         moved=moved,
@@ -286,10 +255,12 @@ def _report(record: PromotionRecord, *, passed: bool, moved: bool) -> PromotionR
         kind=record.kind,
         from_version=record.from_version,
         to_version=record.to_version,
+        copied_from=record.copied_from,
+        url=next((v.url for v in versions if v.version == record.to_version), None),
         by=record.by,
         reason=record.reason,
-        record=record.number if moved else None,
-        record_digest=record.digest if moved else None,
+        record=made.number if made else None,
+        record_digest=made.digest if made else None,
         approved_by=record.approved_by,
         override=record.override,
         policy=record.policy,

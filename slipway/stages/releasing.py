@@ -237,14 +237,18 @@ def selftest_sealed(spec: ReleaseSpec, bundle: SealedBundle) -> SelftestReport:
     return report
 
 
-def unpack_bundle(bundle: SealedBundle) -> BundleReport:
+def unpack_bundle(bundle: SealedBundle, *, settings: Settings | None = None) -> BundleReport:
     """The bundle as a folder under the settings' home: found there whole, or fetched; signed.
+
+    Args:
+        bundle: What is in the store.
+        settings: Which home and which store; from the environment if None.
 
     Raises:
         IntegrityError: when a folder of that digest is there and is not what was sealed.
         RequestError: when a signing key is configured and cannot be used.
     """
-    settings = Settings()
+    settings = settings or Settings()
     folder = settings.bundles / bundle.digest.replace(":", "/")
     if not folder.exists():
         try:

@@ -35,6 +35,14 @@ def sign_stored(store: Store, bundle: Digest, settings: Settings) -> None:
         store.create_record(name, sign_manifest(store.read_bytes(bundle), signer))
 
 
+def copy_signatures(source: Store, target: Store, bundle: Digest) -> None:
+    """Let another store have a bundle's signatures, too."""
+    there = target.records(_folder(bundle))
+    for name in source.records(_folder(bundle)):
+        if name not in there:
+            target.create_record(name, source.read_record(name))
+
+
 def put_signature(store: Store, bundle: Digest, folder: Path, settings: Settings) -> None:
     """Write a bundle's signature beside its manifest, where there is one: a trusted one first."""
     found = _signatures(store, bundle)

@@ -6,6 +6,7 @@ variants that share a weight file store it once.
 
 import secrets
 import shutil
+import tempfile
 from pathlib import Path, PurePosixPath
 
 from slipway.artifacts import TREE_MEDIA_TYPE, ArtifactRef, Tree, describe_tree
@@ -72,6 +73,28 @@ def fetch(store: Store, ref: ArtifactRef, target: Path) -> Path:
     return target
 
 
+def copy_to(source: Store, target: Store, ref: ArtifactRef) -> ArtifactRef:
+    """Copy an artifact to another store, the manifest of a tree last; what is there stays.
+
+    Every file that is copied is hashed on both ways; nothing is fetched of what the target has.
+
+    Raises:
+        SourceNotFound: when the bytes, or a file of the tree, are not in the source.
+        IntegrityError: when bytes are not those named.
+    """
+    if not ref.is_tree:
+        return _copy_file(source, target, ref)
+    tree = _read_tree(source, ref)
+    for file in tree.files:
+        _copy_file(
+            source,
+            target,
+            ArtifactRef(uri=ref.uri, digest=file.digest, size_bytes=file.size_bytes),
+        )
+    manifest = target.put_bytes(tree.to_json(), media_type=ref.media_type)
+    return manifest.model_copy(update={"size_bytes": tree.size_bytes})
+
+
 def contains_all(store: Store, ref: ArtifactRef) -> bool:
     """Whether the artifact can be fetched: its bytes, and every file of a tree, are there.
 
@@ -86,6 +109,15 @@ def contains_all(store: Store, ref: ArtifactRef) -> bool:
     except (IntegrityError, SourceNotFound):
         return False
     return all(store.contains(file.digest) for file in tree.files)
+
+
+def _copy_file(source: Store, target: Store, ref: ArtifactRef) -> ArtifactRef:
+    if target.contains(ref.digest):
+        return ref.model_copy(update={"uri": target.uri})
+    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
+        path = Path(folder) / "copy"
+        source.fetch_file(ref.digest, path)
+        return target.put_file(path, media_type=ref.media_type)
 
 
 def _read_tree(store: Store, ref: ArtifactRef) -> Tree:

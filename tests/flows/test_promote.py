@@ -25,7 +25,7 @@ from slipway.errors import AliasMoved
 from slipway.promotion.records import PromotionReport
 from slipway.registries import open_registry
 from slipway.specs import PolicySpec, PromotionRequest, RollbackRequest
-from slipway.stages.promoting import history
+from slipway.stages.histories import history
 from tasks import approval
 from tests.flows.running import Ran, changed, run
 from tests.tiny_release import tiny_spec
@@ -80,6 +80,25 @@ def test_a_release_is_promoted_and_rolled_back(home: Path, tiny_files: Path) -> 
 
     with pytest.raises(AliasMoved, match="points at version 1, not at version 2"):
         raise promoted(2, expect=2).state.result(raise_on_failure=False)
+
+
+@pytest.mark.usefixtures("first")
+def test_a_release_goes_to_production_with_where_it_comes_from(home: Path) -> None:
+    ran = promoted(1, to={"name": "prod.tiny"})
+    assert report_of(ran).verdict == (
+        "prod.tiny@champion moved from nowhere to version 1, a copy of version 1 of tiny"
+    )
+    registry = open_registry(f"sqlite:///{home}/mlflow.db")
+    assert registry.aliases("prod.tiny") == {"champion": 1}
+    assert (
+        registry.versions("tiny")[0].bundle_digest
+        == registry.versions("prod.tiny")[0].bundle_digest
+    )
+    (record,) = history("prod.tiny").aliases[0].records
+    assert str(record.run).endswith(str(ran.flow_run_id))
+    assert f"[Prefect run]({record.run})" in registry.about("prod.tiny", 1).description
+    (page,) = ran.artifacts()
+    assert "copied from version 1 of tiny in sqlite" in str(page.data)
 
 
 @pytest.mark.usefixtures("first", "home")

@@ -9,6 +9,7 @@ import pytest
 
 from slipway.errors import ChildCrashed, DataError, RegistryUnavailable, SourceNotFound
 from slipway.registries import open_registry
+from slipway.samples.arrays import Array
 from slipway.settings import Settings
 from slipway.stores import open_store
 from tasks.stages import register_release
@@ -130,14 +131,28 @@ def test_a_missing_file_is_named_with_its_entry(
     assert not (empty_home / "bundles").exists()
 
 
+GOOD = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
+
+
 @pytest.mark.usefixtures("home")
-def test_data_of_another_shape_fails_the_release_with_the_place(
-    tiny: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": GOOD[:, :5]}, "calibration data: x has shape [50, 5], the model takes [batch, 6]"),
+        ({"z": GOOD}, "calibration data: no array named 'x'; there are z"),
+        ({"x": GOOD.astype(str)}, "calibration data: x holds <U"),
+        ({"x": np.where(GOOD > 2, np.nan, GOOD)}, "calibration data: x holds 6 values that are"),
+        ({"x": GOOD[:0]}, "holds no samples"),
+    ],
+)
+def test_unusable_calibration_data_fails_the_release_by_its_name(
+    tiny: dict[str, Any], tmp_path: Path, arrays: dict[str, Array], message: str
 ) -> None:
-    np.savez(tmp_path / "files" / "cal.npz", x=np.ones((50, 5), dtype=np.float32))
+    np.savez(tmp_path / "files" / "cal.npz", **arrays)  # type: ignore[arg-type]
     ran = run(tiny)
     assert isinstance(ran.found, DataError)
-    assert "x" in str(ran.found)
+    assert ran.found.exit_code == 2
+    assert message in str(ran.found)
 
 
 @pytest.mark.slow

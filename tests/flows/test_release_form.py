@@ -1,4 +1,4 @@
-"""The form of the release in the Prefect UI: the parameter schema that it is drawn from."""
+"""Forms in the Prefect UI, of releases and promotions: the schemas that they are drawn from."""
 
 import json
 from collections.abc import Iterator
@@ -6,41 +6,53 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
+from flows.promote import promote
 from flows.release import release
+from flows.rollback import rollback
 
-SNAPSHOT = Path(__file__).with_name("release_form.json")
+SNAPSHOTS = Path(__file__).parent
+FORMS: dict[str, Flow[..., Any]] = {"release": release, "promote": promote, "rollback": rollback}
+
+
+def form_of(name: str) -> dict[str, Any]:
+    return json.loads(parameter_schema(FORMS[name]).model_dump_json())  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
 def form() -> dict[str, Any]:
-    return json.loads(parameter_schema(release).model_dump_json())  # type: ignore[no-any-return]
+    return form_of("release")
 
 
-def test_the_form_is_what_it_was(form: dict[str, Any]) -> None:
-    # To accept a change, write `form` into the file, and read the difference as a user would.
-    assert form == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", FORMS)
+def test_the_form_is_what_it_was(name: str) -> None:
+    # To accept a change, write the form into the file, and read the difference as a user would.
+    snapshot = SNAPSHOTS / f"{name}_form.json"
+    assert form_of(name) == json.loads(snapshot.read_text(encoding="utf-8"))
 
 
 def fields(form: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, schema in [("release", form), *form["definitions"].items()]:
+    for place, schema in [("flow", form), *form["definitions"].items()]:
         for name, field in schema.get("properties", {}).items():
             # A field that means just what its box means says it there.
             box = form["definitions"].get(field.get("$ref", "").rpartition("/")[2], {})
             yield f"{place}.{name}", {**box, **field}
 
 
-def test_every_field_says_what_it_means(form: dict[str, Any]) -> None:
-    silent = [
-        place for place, field in fields(form) if len(field.get("description", "").split()) < 2
-    ]
+@pytest.mark.parametrize(("name", "least"), [("release", 40), ("promote", 15), ("rollback", 5)])
+def test_every_field_says_what_it_means(name: str, least: int) -> None:
+    found = list(fields(form_of(name)))
+    silent = [place for place, field in found if len(field.get("description", "").split()) < 2]
     assert silent == []
-    assert len(list(fields(form))) > 40
+    assert len(found) >= least
 
 
-def test_every_box_says_what_it_is(form: dict[str, Any]) -> None:
-    assert [n for n, schema in form["definitions"].items() if not schema.get("description")] == []
+@pytest.mark.parametrize("name", FORMS)
+def test_every_box_says_what_it_is(name: str) -> None:
+    boxes = form_of(name)["definitions"]
+    assert [n for n, schema in boxes.items() if not schema.get("description")] == []
 
 
 def test_the_form_asks_for_the_spec_and_nothing_else(form: dict[str, Any]) -> None:

@@ -248,6 +248,31 @@ def test_unusable_calibration_data_is_refused_with_the_reason(work: Workplace, k
     assert message in answer.message
 
 
+@pytest.mark.parametrize("name", ["quantize", "calibrate", "fp16", "release"])
+def test_fewer_samples_than_a_batch_are_refused(work: Workplace, name: str) -> None:
+    model = tiny_models.mlp()
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 8
+    onnx.save(model, work.root / "model.onnx")
+    np.savez(work.root / "five.npz", x=samples(5))
+    given = ("model.onnx", "--calibration", "five.npz")
+    if name == "release":
+        source = {"framework": "onnx", "uri": "model.onnx"}
+        data = {"golden": "good.npz", "calibration": "five.npz"}
+        precisions: dict[str, object] = {"int8-static": {}}
+        spec = work.spec(source=source, inputs={}, data=data, precisions=precisions)
+        done = work.start("release", spec, "--json")
+        assert done.returncode == 2, done.stderr
+        answer = json.loads(done.stdout)["error"]
+        kind, message = answer["type"], answer["message"]
+    else:
+        out = ("--state", "s.npz") if name == "calibrate" else ("--out", "out.onnx")
+        refused = work.refused(name, *given, *out)
+        kind, message = refused.kind, refused.message
+    assert kind == "DataError"
+    assert "the model takes batches of 8 and there are 5 calibration samples" in message
+
+
 def test_missing_calibration_data_is_named(work: Workplace) -> None:
     answer = work.refused("quantize", "model.onnx", "--calibration", "no.npz", "--out", "o.onnx")
     assert answer == Answer(2, "SourceNotFound", "there is no file at no.npz")

@@ -11,7 +11,8 @@ from slipway.registries import open_registry
 from slipway.registries.memory import MemoryRegistry
 from slipway.settings import Settings
 from slipway.specs import PromotionRequest, RollbackRequest
-from slipway.stages.promoting import history, move, plan_rollback, roll_back, weigh
+from slipway.stages.histories import history
+from slipway.stages.promoting import move, plan_rollback, roll_back, weigh
 from slipway.stores import open_store
 from slipway.stores.local import LocalStore
 from tests.promotion_cases import evidence, release
@@ -99,7 +100,7 @@ def test_promoting_the_champion_again_changes_nothing() -> None:
     promote(1)
     again = promote(1)
     assert (again.passed, again.moved) == (True, False)
-    assert again.verdict == "table@champion points at version 1 already"
+    assert again.verdict == "table@champion points already at version 1"
     assert len(history("table", alias="champion").aliases[0].records) == 1
 
 
