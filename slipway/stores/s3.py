@@ -26,7 +26,7 @@ from slipway.errors import (
 from slipway.protocols import StoredObject
 from slipway.settings import Settings
 from slipway.stores.copying import DIGITS, describe_file, digits_of, record_path
-from slipway.stores.s3_client import open_client, translated
+from slipway.stores.s3_client import code_of, open_client, translated
 from slipway.stores.s3_folders import lay_out
 from slipway.stores.s3_records import create_once
 from slipway.stores.s3_uploads import PART_BYTES, abort_unfinished, upload_bytes, upload_file
@@ -67,7 +67,7 @@ class S3Store:
         """Store a file; of one that is there already, nothing is sent."""
         digest, size = describe_file(path)
         if not self._holds(digest, size):
-            with self._writing(path.name):
+            with self._asking(f"storing {path.name} in {self.uri}"):
                 upload_file(self._client, path, digest, self._place(digest), self._options)
         return self._ref(digest, size, media_type)
 
@@ -75,7 +75,7 @@ class S3Store:
         """Store bytes from memory."""
         digest = digest_bytes(data)
         if not self._holds(digest, len(data)):
-            with self._writing(f"{len(data)} bytes"):
+            with self._asking(f"storing {len(data)} bytes in {self.uri}"):
                 upload_bytes(self._client, data, self._place(digest), self._options)
         return self._ref(digest, len(data), media_type)
 
@@ -120,7 +120,7 @@ class S3Store:
     def listing(self) -> Iterator[StoredObject]:
         """All objects, from their names."""
         prefix = f"{self._prefix}sha256/"
-        with translated(f"listing {self.uri}"):
+        with self._asking(f"listing {self.uri}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=prefix
             )
@@ -140,12 +140,12 @@ class S3Store:
 
     def delete(self, digest: str) -> None:
         """Remove the object."""
-        with translated(f"deleting {digest} in {self.uri}"):
+        with self._asking(f"deleting {digest} in {self.uri}"):
             self._client.delete_object(**self._place(digest))
 
     def sweep(self, before: float) -> int:
         """End uploads in parts that began before a time; their parts cost money for ever."""
-        with translated(f"ending unfinished uploads in {self.uri}"):
+        with self._asking(f"ending unfinished uploads in {self.uri}"):
             return abort_unfinished(
                 self._client, self._bucket, f"{self._prefix}sha256/", before=before
             )
@@ -158,7 +158,7 @@ class S3Store:
             digest: What names the folder.
         """
         prefix = f"{self._prefix}bundles/{digits_of(digest)}/"
-        with translated(f"laying {digest} out in {self.uri}"):
+        with self._asking(f"laying {digest} out in {self.uri}"):
             lay_out(
                 self._client,
                 tree,
@@ -171,21 +171,21 @@ class S3Store:
 
     def create_record(self, name: str, data: bytes) -> bool:
         """Write a record by a conditional put, on a service that lets only one of several win."""
-        with self._writing(f"the record {name}"):
+        with self._asking(f"storing the record {name} in {self.uri}"):
             return create_once(
                 self._client, self._record(name), data, self._options, race=f"{self._prefix}race/"
             )
 
     def read_record(self, name: str) -> bytes:
         """A record's bytes."""
-        with translated(f"reading the record {name} in {self.uri}"):
+        with self._asking(f"reading the record {name} in {self.uri}"):
             data: bytes = self._client.get_object(**self._record(name))["Body"].read()
         return data
 
     def records(self, folder: str) -> tuple[str, ...]:
         """Names of all records below a folder."""
         root = f"{self._prefix}records/"
-        with translated(f"listing the records of {self.uri}"):
+        with self._asking(f"listing the records of {self.uri}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=f"{root}{record_path(folder)}/"
             )
@@ -227,7 +227,7 @@ class S3Store:
     def _head(self, digest: str) -> Any:  # noqa: ANN401 - as above
         """What the server says of the object; None where there is none."""
         place = self._place(digest)
-        with translated(f"looking for {digest} in {self.uri}"):
+        with self._asking(f"looking for {digest} in {self.uri}"):
             try:
                 return self._client.head_object(**place)
             except self._client.exceptions.ClientError as error:
@@ -253,18 +253,21 @@ class S3Store:
             return False
         if time.time() - found["LastModified"].timestamp() > _TOUCH_AFTER_S and size < _COPY_LIMIT:
             place = self._place(digest)
-            with translated(f"touching {digest} in {self.uri}"):
+            with self._asking(f"touching {digest} in {self.uri}"):
                 self._client.copy_object(
                     **place, CopySource=place, MetadataDirective="REPLACE", **self._options
                 )
         return True
 
     @contextlib.contextmanager
-    def _writing(self, what: str) -> Iterator[None]:
+    def _asking(self, doing: str) -> Iterator[None]:
+        """Translate errors; without its bucket, the store is misconfigured rather than empty."""
         try:
-            with translated(f"storing {what} in {self.uri}"):
+            with translated(doing):
                 yield
         except SourceNotFound as error:
+            if code_of(error.__cause__) != "NoSuchBucket":
+                raise
             raise RequestError(
                 f"{error}; make the bucket {self._bucket}, or correct SLIPWAY_STORE"
             ) from error
@@ -272,7 +275,7 @@ class S3Store:
     @contextlib.contextmanager
     def _reading(self, digest: str) -> Iterator[None]:
         try:
-            with translated(f"reading {digest} in {self.uri}"):
+            with self._asking(f"reading {digest} in {self.uri}"):
                 yield
         except SourceNotFound as error:
             raise SourceNotFound(f"{self.uri} holds no {digest} ({error})") from error

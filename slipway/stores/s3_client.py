@@ -119,9 +119,14 @@ def translated(doing: str) -> Iterator[None]:
         raise os_failure(error, doing, transient=StoreUnavailable) from error
 
 
+def code_of(error: BaseException | None) -> str:
+    """The service's code for what it refused; empty for any other error."""
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
 def _explain_answer(doing: str, error: "ClientError") -> SlipwayError:
     """The server answered, and refused."""
-    code = error.response.get("Error", {}).get("Code", "")
+    code = code_of(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     text = f"{doing}: {error}"
     if code in _ABSENT:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.errors import IntegrityError, StoreUnavailable
+from slipway.stores.s3_client import code_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def upload_file(
         parts = _send(client, path, digest, {**place, "UploadId": upload}, sent, part_bytes)
         _complete(client, {**place, "UploadId": upload}, parts)
     except client.exceptions.ClientError as error:
-        if _code(error) != "NoSuchUpload":
+        if code_of(error) != "NoSuchUpload":
             raise
         # Another writer of the same bytes took the upload over, and was first to complete it.
         _must_be_there(client, place)
@@ -168,9 +169,10 @@ def _complete(client: Any, upload: Place, parts: list[dict[str, Any]]) -> None: 
 
 
 def _must_be_there(client: Any, place: Place) -> None:  # noqa: ANN401
+    """Look with GET: the answer to HEAD has no body to say that the whole bucket is gone."""
     try:
-        client.head_object(**place)
-    except client.exceptions.ClientError as error:
+        client.get_object(**place, Range="bytes=0-0")["Body"].close()
+    except client.exceptions.NoSuchKey as error:
         raise StoreUnavailable(
             f"the upload of {place['Key']} was ended by somebody else; it begins anew next time"
         ) from error
@@ -233,10 +235,6 @@ def _must_be(digest: str, hashing: Any, path: Path) -> None:  # noqa: ANN401 - h
         raise IntegrityError(
             f"{path} became {found} while it was stored as {digest}; is something writing there?"
         )
-
-
-def _code(error: Any) -> str:  # noqa: ANN401
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _status(error: Any) -> int:  # noqa: ANN401
