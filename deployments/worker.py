@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 
+import httpx
 from prefect.client.orchestration import get_client
 
 from deployments import flows, pools
@@ -30,6 +31,11 @@ def main() -> None:
         deploy(given.pool)
     except ValueError as error:
         asked.error(str(error))
+    except httpx.TransportError as error:
+        server = os.environ["PREFECT_API_URL"]
+        sys.exit(
+            f"no Prefect server answers at {server} ({error}): start it, or correct the address"
+        )
     name = given.name or f"{platform.node()}-{os.getpid()}"
     command = ["prefect", "worker", "start", "--pool", given.pool, "--name", name, "--limit", "1"]
     os.chdir(flows.ROOT)

@@ -2,7 +2,6 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from slipway.reporting.summary import cost_sentence
@@ -12,6 +11,7 @@ from slipway.stages.costs import Meter
 from slipway.stages.measuring import benchmark_jobs
 from slipway.stages.verdicts import gather_evidence, passed_models
 from tasks.costs import settle_costs
+from tasks.endings import failed
 from tasks.pages import publish_pages
 from tasks.policy import cache_report
 from tasks.pools import cancel_benchmarks, measure
@@ -74,4 +74,4 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
         cache=cache,
         cost=cost,
     )
-    return report if report.passed else Failed(message="; ".join(evidence.failures), data=report)
+    return report if report.passed else failed(report, "; ".join(evidence.failures))

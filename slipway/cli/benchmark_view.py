@@ -8,6 +8,7 @@ from rich.table import Table
 
 from slipway.cli.output import complain, say
 from slipway.errors import RequestError
+from slipway.reporting import formatting as fmt
 from slipway.reports import (
     BenchmarkSuite,
     Estimate,
@@ -105,7 +106,7 @@ def _print_conditions(result: BenchmarkSuite) -> None:
         return
     processes = max((row.processes for row in result.rows), default=0)
     say(
-        f"{at.cpu}, {at.intra_op_threads} threads, onnxruntime {at.onnxruntime}, load "
+        f"{at.cpu}, {at.intra_op_threads} threads, {fmt.runtime(at.onnxruntime)}, load "
         f"{at.load_average:.1f}; {processes} processes, intervals at {at.confidence:.0%} confidence"
     )
     for placed in result.placements:

@@ -16,18 +16,20 @@ def measurements_table(suite: BenchmarkSuite) -> list[dict[str, str]]:
             }
         ]
     shares = {placed.precision: fmt.percent(placed.share) for placed in suite.placements}
-    return [_row(row, shares.get(row.precision, fmt.DASH)) for row in suite.rows]
+    return [_row(row, suite, shares.get(row.precision, fmt.DASH)) for row in suite.rows]
 
 
-def _row(row: BenchmarkReport, share: str) -> dict[str, str]:
+def _row(row: BenchmarkReport, suite: BenchmarkSuite, share: str) -> dict[str, str]:
+    """The verdict first: a page cuts a wide table off at its right."""
+    elsewhere = {} if row.provider == suite.provider else {"ran on": row.provider}
     return {
         "variant": row.precision,
-        "provider": row.provider,
+        **elsewhere,
         "batch": str(row.batch_size),
-        **{f"{name} ms": cells.latency(row, name) for name in cells.PERCENTILES},
-        "samples/s": fmt.significant(row.throughput),
-        "latency / fp32": cells.ratio(row),
         "verdict": cells.speed(row),
+        **{name: cells.latency(row, name) for name in cells.PERCENTILES},
+        "latency / fp32": cells.ratio(row),
+        "samples/s": fmt.significant(row.throughput),
         "queries": str(row.queries),
         "nodes there": share,
     }
@@ -42,6 +44,6 @@ def conditions_sentence(suite: BenchmarkSuite) -> str:
     disturbed = f"; other load disturbed {fmt.count(noisy, 'measurement')}" if noisy else ""
     return (
         f"Measured with {suite.provider} on {at.cpu}, "
-        f"{fmt.count(at.intra_op_threads, 'thread')}, onnxruntime {at.onnxruntime}; "
+        f"{fmt.count(at.intra_op_threads, 'thread')}, {fmt.runtime(at.onnxruntime)}; "
         f"intervals of {fmt.percent(at.confidence, decimals=0)} confidence{disturbed}."
     )
