@@ -14,6 +14,7 @@ import platform
 import sys
 from pathlib import Path
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
@@ -31,7 +32,13 @@ def main() -> None:
     given = asked.parse_args()
     if not os.environ.get("PREFECT_API_URL"):
         asked.error("set PREFECT_API_URL to the server that releases run on")
-    asyncio.run(deploy(given.pool))
+    try:
+        asyncio.run(deploy(given.pool))
+    except httpx.TransportError as error:
+        server = os.environ["PREFECT_API_URL"]
+        sys.exit(
+            f"no Prefect server answers at {server} ({error}): start it, or correct the address"
+        )
     name = given.name or f"{platform.node()}-{os.getpid()}"
     command = ["prefect", "worker", "start", "--pool", given.pool, "--name", name, "--limit", "1"]
     os.chdir(ROOT)

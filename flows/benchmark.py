@@ -2,10 +2,10 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
 
 from slipway.protocols import BenchmarkJob
 from slipway.reports import BenchmarkSuite
+from tasks.endings import failed
 from tasks.measuring import benchmark_models, hand_over, settle_benchmark
 
 
@@ -24,4 +24,4 @@ def benchmark(job: BenchmarkJob) -> BenchmarkSuite | State[BenchmarkSuite]:
     """
     suite = settle_benchmark(job, benchmark_models(job, return_state=True))
     hand_over(job, suite)
-    return suite if suite.status == "measured" else Failed(message=suite.reason, data=suite)
+    return suite if suite.status == "measured" else failed(suite, suite.reason)

@@ -2,10 +2,10 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
 
 from slipway.reports import MatrixReport
 from slipway.specs import MatrixSpec
+from tasks.endings import failed
 from tasks.matrix import try_toolchain
 from tasks.pages import publish_matrix
 
@@ -25,5 +25,5 @@ def matrix(request: MatrixSpec) -> MatrixReport | State[MatrixReport]:
     publish_matrix(report)
     if report.passed:
         return report
-    failed = ", ".join(one.toolchain for one in tried if not one.passed)
-    return Failed(message=f"not fit for every model: {failed}", data=report)
+    unfit = ", ".join(one.toolchain for one in tried if not one.passed)
+    return failed(report, f"not fit for every model: {unfit}")

@@ -2,11 +2,11 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
 
 from slipway.promotion.records import PromotionReport
 from slipway.specs import PromotionRequest
 from tasks.approval import weigh_with_approvals
+from tasks.endings import failed
 from tasks.pages import publish_promotion
 from tasks.promotion import move_alias, weigh_version
 
@@ -29,4 +29,4 @@ def promote(request: PromotionRequest) -> PromotionReport | State[PromotionRepor
         weighed = weigh_with_approvals(request, weighed)
     report = move_alias(weighed)
     publish_promotion(report)
-    return report if report.passed else Failed(message=report.verdict, data=report)
+    return report if report.passed else failed(report, report.verdict)

@@ -2,13 +2,13 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from slipway.reports import Advisory, NightlyReport, RegressionReport
 from slipway.specs import RegressionSpec
 from slipway.stages.champions import Subject
 from slipway.stages.drifts import gather, with_advisories
+from tasks.endings import failed
 from tasks.nightly import (
     find_subjects,
     make_again,
@@ -47,7 +47,7 @@ def regress(
     if report.passed:
         return report
     why = "; ".join(drift.sentence for drift in report.regressions)
-    return Failed(message=f"{why} (changed since: {report.cause})", data=report)
+    return failed(report, f"{why} (changed since: {report.cause})")
 
 
 @flow(
@@ -73,5 +73,5 @@ def regression(request: RegressionSpec | None = None) -> NightlyReport | State[N
     publish_nightly(report)
     if report.passed:
         return report
-    failed = ", ".join(model.name for model in models if not model.passed)
-    return Failed(message=f"regressed: {failed}", data=report)
+    regressed = ", ".join(model.name for model in models if not model.passed)
+    return failed(report, f"regressed: {regressed}")

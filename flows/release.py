@@ -2,13 +2,13 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from slipway.reports import ReleaseReport
 from slipway.specs import ReleaseSpec
 from slipway.stages.measuring import benchmark_jobs
 from slipway.stages.verdicts import gather_evidence, passed_models
+from tasks.endings import failed
 from tasks.pages import publish_pages
 from tasks.policy import cache_report
 from tasks.pools import cancel_benchmarks, measure
@@ -67,4 +67,4 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
         report=page,
         cache=cache_report(),
     )
-    return report if report.passed else Failed(message="; ".join(evidence.failures), data=report)
+    return report if report.passed else failed(report, "; ".join(evidence.failures))

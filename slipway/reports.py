@@ -3,6 +3,7 @@
 No judgement is made here; numbers that are not finite are None, since JSON has no NaN.
 """
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, JsonValue
@@ -484,6 +485,40 @@ class Frontier(Value):
     provider: str | None = Field(default=None, description="None: no latency was measured.")
     measure: Metric | Literal["relative_l2"] = Field(description="What `loss` is in.")
     points: tuple[FrontierPoint, ...]
+
+
+class CalibrationTally(Value):
+    """How many samples the ranges are of, and what of it was done in this run."""
+
+    samples: int
+    resumed: int = Field(description="Counted before, and taken from the saved state.")
+    batches: int = Field(description="Run now.")
+
+
+class QuantizeReport(Value):
+    """What came out: the model delivered, or the points nearest to the budget."""
+
+    name: str = Field(description="The model's, from its file's.")
+    passed: bool
+    reason: str | None = None
+    precision: Precision | None = Field(default=None, description="What was delivered.")
+    model: Path | None = None
+    digest: str | None = None
+    size_bytes: int | None = None
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    made_for: MadeFor | None = Field(
+        default=None, description="The machine that it is for, if only one kind is."
+    )
+    scales: ScaleAudit | None = None
+    findings: tuple[Finding, ...] = ()
+    calibration: CalibrationTally | None = None
+    frontier: Frontier
+    nearest: tuple[FrontierPoint, ...] = Field(
+        default=(), description="Where nothing is within the budget: what comes nearest."
+    )
+    not_made: dict[Precision, str] = Field(
+        default_factory=dict, description="What does not apply to the model, and why."
+    )
 
 
 class ReplayedVariant(Value):

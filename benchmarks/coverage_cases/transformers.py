@@ -105,7 +105,8 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
     "convnextv2": {**_STAGES, "num_stages": 4, "patch_size": 4},
     "resnet": {**_STAGES, "embedding_size": 8},
     "regnet": {**_STAGES, "embedding_size": 8, "groups_width": 8},
-    "bit": {**_STAGES, "embedding_size": 8, "num_groups": 4},
+    # Groups of two values, which are one pixel's, would magnify float32's noise without bound.
+    "bit": {**_STAGES, "embedding_size": 8, "num_groups": 1},
     "poolformer": {**_STAGES},
     "mobilevit": {"image_size": 64, "patch_size": 2, "hidden_sizes": [16, 16, 16],
                   "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 16]},

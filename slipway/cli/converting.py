@@ -90,6 +90,10 @@ def quantize(
         list[Path] | None,
         typer.Option(help="What `slipway calibrate` counted of a share of the samples; repeat."),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--report", help="Write all that was tried as a page here (HTML)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Quantize a model to the fastest variant within an accuracy budget, with audited scales.
@@ -125,6 +129,11 @@ def quantize(
             shares=merge or (),
             progress=progress,
         )
+        if page is not None:
+            from slipway.reporting.quantized import render_quantized
+            from slipway.stages.delivery import deliver_text
+
+            deliver_text(render_quantized(report), page)
         answer(report, as_json=as_json, words=lambda: print_quantized(report), passed=report.passed)
 
 

@@ -8,8 +8,8 @@ from rich.table import Table
 from slipway.cli.output import complain, say, tell_findings
 from slipway.reporting import formatting as fmt
 from slipway.reporting import frontier as words
-from slipway.reports import Frontier
-from slipway.stages.quantizing import CalibrationTally, QuantizeReport
+from slipway.reporting.quantized import calibration
+from slipway.reports import Frontier, QuantizeReport
 
 
 def print_quantized(report: QuantizeReport) -> None:
@@ -25,16 +25,11 @@ def print_quantized(report: QuantizeReport) -> None:
         for point in report.nearest:
             say(f"nearest: {point.label}: {words.words(report.frontier, point)}")
     if report.calibration is not None:
-        say(f"calibration: {_counted(report.calibration)}")
+        say(f"calibration: {calibration(report.calibration)}")
     _print_points(report.frontier)
     for precision, reason in report.not_made.items():
         say(f"not made: {precision}: {reason}")
     tell_findings((*(report.scales.findings if report.scales else ()), *report.findings))
-
-
-def _counted(tally: CalibrationTally) -> str:
-    before = f", {tally.resumed} of them counted before" if tally.resumed else ""
-    return f"{tally.samples} samples{before}, {tally.batches} batches run"
 
 
 def _print_points(frontier: Frontier) -> None:

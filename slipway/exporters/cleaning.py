@@ -1,4 +1,4 @@
-"""Exported graphs made the same whoever and wherever exported them.
+"""Exported graphs made the same whoever and wherever exported them, and fit for onnxruntime.
 
 Names of dimensions and outputs become those asked for; what carries paths of the exporting machine,
 and so would change the digest, is dropped. Weights are never touched.
@@ -12,6 +12,7 @@ import onnx
 import onnx.helper
 
 from slipway.errors import ExportFailed
+from slipway.exporters.guarding import guard_pools
 from slipway.exporters.renaming import walk_graphs
 from slipway.protocols import ExportRequest, ExportResult
 from slipway.providers.signature import model_inputs, model_outputs
@@ -25,7 +26,7 @@ four times over while it is made and saved: a model of 1 GB took 4.8 GB, and tak
 
 
 def clean_model(model: onnx.ModelProto, *, dimensions: Mapping[str, str]) -> None:
-    """Rename symbolic dimensions, sort opsets, drop doc strings and metadata; in place.
+    """Rename dimensions, sort opsets, drop doc strings and metadata, guard pools; in place.
 
     Args:
         model: The model; external data may stay unloaded.
@@ -48,6 +49,7 @@ def clean_model(model: onnx.ModelProto, *, dimensions: Mapping[str, str]) -> Non
         for node in function.node:
             node.doc_string = ""
             del node.metadata_props[:]
+    guard_pools(model)
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:

@@ -17,7 +17,7 @@ def rename_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
         if value.name == name:
             continue
         if name in _names(graph) and name not in fixed:
-            _rename(graph, name, _free(graph, f"{name}_inner"))
+            _rename(graph, name, free_name(graph, f"{name}_inner"))
         if value.name in fixed:
             graph.node.append(onnx.helper.make_node("Identity", [value.name], [name]))
             value.name = name
@@ -46,7 +46,8 @@ def _names(graph: onnx.GraphProto) -> set[str]:
     return found
 
 
-def _free(graph: onnx.GraphProto, name: str) -> str:
+def free_name(graph: onnx.GraphProto, name: str) -> str:
+    """The name, or the first one like it that nothing in the graph has."""
     taken = _names(graph)
     while name in taken:
         name += "_"

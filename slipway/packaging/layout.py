@@ -17,6 +17,11 @@ MODEL_NAME: Final = "model.onnx"
 """Of a variant, in its folder."""
 
 
+def benchmark_path(provider: str) -> str:
+    """What was measured on a provider, and under which conditions."""
+    return f"evidence/benchmark-{provider}.json"
+
+
 def model_path(precision: str) -> str:
     """A variant's model file."""
     return f"variants/{precision}/{MODEL_NAME}"

@@ -23,7 +23,7 @@ from slipway.samples.arrays import Samples
 
 # How often more nodes go back to float, twice as many each time, where the search's share of the
 # data was within the budget and the real model on all of it is not.
-RETRIES: Final = 3
+RETRIES: Final = 5
 
 
 @dataclass

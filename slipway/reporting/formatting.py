@@ -167,6 +167,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def runtime(name: str) -> str:
+    """`onnxruntime 1.31.1`; another build than the plain one has its package in its name."""
+    return name if name.startswith("onnxruntime") else f"onnxruntime {name}"
+
+
 def short_digest(digest: str) -> str:
     """The start of a digest, enough to recognise it: `sha256:0123456789ab`."""
     algorithm, _, digits = digest.partition(":")

@@ -116,11 +116,12 @@ def latency_panels(evidence: Evidence) -> tuple[LatencyPanel, ...]:
 
 def frontier_panels(evidence: Evidence) -> tuple[FrontierPanel, ...]:
     """One panel per frontier of more than one point."""
-    return tuple(
-        FrontierPanel(found, frontier.frontier_plot(found))
-        for found in evidence.frontiers
-        if len(found.points) > 1
-    )
+    return tuple(frontier_panel(found) for found in evidence.frontiers if len(found.points) > 1)
+
+
+def frontier_panel(found: Frontier) -> FrontierPanel:
+    """The frontier with its plot."""
+    return FrontierPanel(found, frontier.frontier_plot(found))
 
 
 def load_panels(evidence: Evidence) -> tuple[LoadPanel, ...]:

@@ -17,6 +17,17 @@ def deliver_file(source: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def deliver_text(text: str, target: Path) -> None:
+    """Write a text in place of what is there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def deliver_model(made: Path, target: Path) -> None:
     """Copy a model: its external data first, under the name that the model gives it.
 

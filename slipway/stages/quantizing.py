@@ -7,53 +7,18 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
-from pydantic import Field
-
-from slipway.artifacts import Value, digest_file
+from slipway.artifacts import digest_file
 from slipway.benchmarking.frontier import beaten_statics, build_frontier, nearest
 from slipway.benchmarking.selection import select_variant
 from slipway.errors import PrecisionFailed, RequestError
 from slipway.precisions.calibration import Progress
 from slipway.precisions.states import State, merge_states
 from slipway.protocols import AnyPrecisionSpec
-from slipway.reports import Finding, Frontier, FrontierPoint, MadeFor, ScaleAudit
+from slipway.reports import CalibrationTally, Frontier, QuantizeReport
 from slipway.specs import QUANTIZED, Precision, PrecisionsSpec
 from slipway.stages.bare import existing, scratch_folder
 from slipway.stages.delivery import deliver_model
 from slipway.stages.ladder import LADDER, Goal, Ladder, size_of
-
-
-class CalibrationTally(Value):
-    """How many samples the ranges are of, and what of it was done in this run."""
-
-    samples: int
-    resumed: int = Field(description="Counted before, and taken from the saved state.")
-    batches: int = Field(description="Run now.")
-
-
-class QuantizeReport(Value):
-    """What came out: the model delivered, or the points nearest to the budget."""
-
-    passed: bool
-    reason: str | None = None
-    precision: Precision | None = Field(default=None, description="What was delivered.")
-    model: Path | None = None
-    digest: str | None = None
-    size_bytes: int | None = None
-    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    made_for: MadeFor | None = Field(
-        default=None, description="The machine that it is for, if only one kind is."
-    )
-    scales: ScaleAudit | None = None
-    findings: tuple[Finding, ...] = ()
-    calibration: CalibrationTally | None = None
-    frontier: Frontier
-    nearest: tuple[FrontierPoint, ...] = Field(
-        default=(), description="Where nothing is within the budget: what comes nearest."
-    )
-    not_made: dict[Precision, str] = Field(
-        default_factory=dict, description="What does not apply to the model, and why."
-    )
 
 
 def quantize_within_budget(
@@ -120,6 +85,7 @@ def _deliver(ladder: Ladder, wanted: Collection[Precision], out: Path) -> Quanti
         tuple(variants.values()), ladder.rows, provider="cpu" if ladder.rows else None
     )
     found = QuantizeReport(
+        name=ladder.model.stem,
         passed=False,
         frontier=frontier,
         calibration=_tally(ladder),

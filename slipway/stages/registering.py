@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from slipway.errors import RequestError
-from slipway.packaging.layout import EVIDENCE_NAME, PROVENANCE_NAME, SBOM_NAME, SPEC_NAME
+from slipway.packaging.layout import (
+    EVIDENCE_NAME,
+    PROVENANCE_NAME,
+    SBOM_NAME,
+    SPEC_NAME,
+    benchmark_path,
+)
 from slipway.packaging.manifest import bundle_tree
 from slipway.packaging.provenance import read_data_digests
 from slipway.promotion.log import logged_aliases
@@ -16,6 +22,7 @@ from slipway.reporting.figures import figure_files
 from slipway.reporting.markdown import summary_markdown
 from slipway.reports import (
     BenchmarkReport,
+    BenchmarkSuite,
     BundleReport,
     Evidence,
     RegisteredVersion,
@@ -84,7 +91,8 @@ def describe_release(
     if spec.register_as is None:
         raise ValueError(f"{spec.name} is not to be registered")
     folder = Path(bundle.path)
-    shown = (folder / name for name in _SHOWN)
+    measured = (benchmark_path(suite.provider) for suite in evidence.suites)
+    shown = (folder / name for name in (*_SHOWN, *measured))
     return Registration(
         name=spec.register_as.name,
         bundle=folder,
@@ -141,7 +149,8 @@ def _metrics(evidence: Evidence) -> Iterator[Measurement]:
             yield found.model_copy(update={"name": f"{variant.precision}/{found.name}"})
     for suite in evidence.suites:
         at = suite.conditions
-        if at is None:  # nobody came to measuring
+        yield from _scenarios(suite)
+        if at is None or not suite.rows:  # nobody came to measuring
             continue
         machine = {
             "cores": at.cores,
@@ -154,6 +163,15 @@ def _metrics(evidence: Evidence) -> Iterator[Measurement]:
         for name, value in machine.items():
             if value is not None:
                 yield Measurement(name=f"system/{suite.provider}/{name}", value=value)
+
+
+def _scenarios(suite: BenchmarkSuite) -> Iterator[Measurement]:
+    """What was measured beside single-stream latency, which the variants have themselves."""
+    for row in suite.scenarios:
+        place = f"{row.precision}/{suite.provider}/{row.scenario}"
+        yield from _some(f"{place}/throughput", row.throughput, row.batch_size)
+        for name, estimate in (("p50", row.p50), ("p95", row.p95), ("p99", row.p99)):
+            yield from _some(f"{place}/{name}_ms", estimate.value_ms, row.batch_size)
 
 
 def _numbers(variant: VariantReport) -> Iterator[Measurement]:

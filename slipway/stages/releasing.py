@@ -19,6 +19,7 @@ from slipway.packaging.layout import (
     MODEL_NAME,
     REPORT_NAME,
     SPEC_NAME,
+    benchmark_path,
     model_path,
 )
 from slipway.packaging.manifest import bundle_tree
@@ -142,6 +143,12 @@ def build_bundle(spec: ReleaseSpec, materials: Materials, evidence: Evidence) ->
                     MATERIALS_NAME: canonical_json(
                         portable_materials(materials).model_dump(mode="json")
                     ),
+                    **{
+                        benchmark_path(suite.provider): canonical_json(
+                            suite.model_dump(mode="json")
+                        )
+                        for suite in evidence.suites
+                    },
                 },
                 assets={
                     name: work.fetch(ref, f"asset-{index}")

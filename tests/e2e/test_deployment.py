@@ -219,6 +219,9 @@ def test_a_release_that_fails_says_why_on_its_page(api: Api, tiny_files: Path) -
     run = api.ended(api.submit({"spec": spec})["id"])
     assert run["state_type"] == "FAILED"
     assert "required variant int8-static failed" in run["state"]["message"]
+    logs = api.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
+    assert logs
+    assert not [log["message"] for log in logs if "TypeError" in log["message"]]
 
 
 def test_nothing_that_a_run_leaves_is_a_pickle(api: Api) -> None:

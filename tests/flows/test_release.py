@@ -8,7 +8,7 @@ import pytest
 
 from slipway.packaging.verify import verify_bundle
 from slipway.registries import open_registry
-from slipway.reports import BundleReport, CacheReport, RegisteredVersion
+from slipway.reports import BenchmarkSuite, BundleReport, CacheReport, RegisteredVersion
 from tests.flows.running import Ran, run
 from tests.tiny_release import tiny_spec
 
@@ -49,6 +49,9 @@ def test_its_bundle_is_as_it_was_sealed_and_holds_every_variant(first: Ran) -> N
     models = {path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx")}
     assert models == {f"variants/{precision}/model.onnx" for precision in PRECISIONS}
     assert (folder / "assets/labels.json").read_text(encoding="utf-8") == '["value"]'
+    (suite,) = first.report.evidence.suites
+    kept = (folder / "evidence/benchmark-cpu.json").read_text(encoding="utf-8")
+    assert BenchmarkSuite.model_validate_json(kept) == suite
     assert "</html>" in Path(bundle.report).read_text(encoding="utf-8")
 
 
@@ -139,6 +142,8 @@ def test_the_version_in_mlflow_names_its_numbers_data_and_plots_and_leads_back_h
         "calibration",
         "evaluation",
     }
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"report.html", "evidence.json", "benchmark-cpu.json", "plots"} <= files
     shipped = {v.precision for v in first.report.evidence.variants if v.model is not None}
     models: list[Any] = [
         client.get_logged_model(found.model_id) for found in run.outputs.model_outputs

@@ -33,7 +33,7 @@ def quantize(model: onnx.ModelProto, folder: Path, *options: str) -> Result:
 
 
 def test_the_noisy_nodes_stay_in_float_and_all_that_was_tried_is_told(folder: Path) -> None:
-    result = quantize(deep(loud=300.0), folder, "--relative-error", "0.05")
+    result = quantize(deep(loud=300.0), folder, "--relative-error", "0.05", "--report", "page.html")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["precision"] == "int8-static"
@@ -45,6 +45,7 @@ def test_the_noisy_nodes_stay_in_float_and_all_that_was_tried_is_told(folder: Pa
     ]
     measured = {p["label"] for p in report["frontier"]["points"] if p["latency_ratio"]}
     assert {"fp32", "int8-mixed", "fp16", "fp32-optimized"} <= measured
+    assert "int8-mixed: relative L2 error" in (folder / "page.html").read_text(encoding="utf-8")
     made = Session(folder / "out.onnx").run({"x": rows(50, seed=5)})["scores"]
     wanted = Session(folder / "model.onnx").run({"x": rows(50, seed=5)})["scores"]
     assert np.linalg.norm(made - wanted) <= 0.06 * np.linalg.norm(wanted)

@@ -22,6 +22,8 @@ _MOST_CHANNELS: Final = 16
 _STEPS: Final = 30
 _EVIDENCE: Final = 4
 """Output values needed for each number that is fitted: fewer could be met by chance."""
+_LEAST: Final = 0.05
+"""Of the inputs' own spread."""
 _MEAN: Final = np.array([0.485, 0.456, 0.406])
 _DEVIATION: Final = np.array([0.229, 0.224, 0.225])
 
@@ -43,6 +45,14 @@ class Change:
         changed = self.scale.reshape(shape) * array + self.offset.reshape(shape)
         return changed.astype(array.dtype)
 
+    def moves(self, array: Array) -> bool:
+        """Whether it is more than what hardly changes the inputs, which nobody prepares data by.
+
+        Outputs that agree after less than that are beside a discontinuity, or noisy.
+        """
+        moved = np.abs(self.apply(array).astype(np.float64) - array).mean()
+        return bool(moved > _LEAST * np.abs(array - array.mean(dtype=np.float64)).mean())
+
 
 def find_preprocessing(trial: Trial) -> Diagnosis | None:
     """All cases agree once an input is scaled and shifted."""
@@ -52,7 +62,7 @@ def find_preprocessing(trial: Trial) -> Diagnosis | None:
         if array.dtype.kind != "f" or not array.ndim or not np.isfinite(array).all():
             continue
         for change in (*_usual(array), *_fitted(trial, name)):
-            if _explains(trial, name, change):
+            if change.moves(array) and _explains(trial, name, change):
                 return _told(name, change)
     return None
 

@@ -74,6 +74,11 @@ def test_what_no_scale_and_offset_explains_is_not_called_preprocessing(tmp_path:
     assert found is None or found.kind != "preprocessing"
 
 
+def test_what_hardly_changes_the_inputs_is_not_called_preprocessing(tmp_path: Path) -> None:
+    found = told(tmp_path, "x", (16,), lambda x: x, lambda x: x * 1.01)
+    assert found is None or found.kind != "preprocessing"
+
+
 def test_the_parity_of_a_bare_file_is_explained_as_well(tmp_path: Path) -> None:
     model = tiny_models.save(tiny_models.cnn(), tmp_path)
     raw = pixels(np.random.default_rng(0).standard_normal((8, 1, 8, 8))).astype(np.float32)
