@@ -650,6 +650,15 @@ class CollectionReport(Value):
         description="Objects that nothing refers to and that are old enough."
     )
     unreferenced_bytes: int
+    folders: int = Field(
+        default=0, description="Bundles that lie in the store a second time, as folders for MLflow."
+    )
+    unreferenced_folders: tuple[Digest, ...] = Field(
+        default=(),
+        description="Bundles whose folder no version refers to and that is old enough; one that "
+        "was never finished is among them.",
+    )
+    unreferenced_folders_bytes: int = 0
     deleted: bool
 
 

@@ -147,6 +147,14 @@ class LocalStore:
         """Remove temporary files that were last written before a time."""
         return _sweep(self.root / "tmp", before)
 
+    def folders(self) -> Iterator[StoredObject]:
+        """None: readers of a folder are given the unpacked bundle itself."""
+        return iter(())
+
+    def remove_folder(self, digest: str, *, before: float) -> bool:  # noqa: ARG002 - as the protocol has it
+        """There is none."""
+        return False
+
     def create_record(self, name: str, data: bytes) -> bool:
         """Write a record; a hard link to the complete file is what only one writer can make."""
         path = self._record(name)

@@ -116,6 +116,14 @@ class MemoryStore:
         """Nothing: who writes here ends with the process."""
         return 0
 
+    def folders(self) -> Iterator[StoredObject]:
+        """None: readers of a folder are given the unpacked bundle itself."""
+        return iter(())
+
+    def remove_folder(self, digest: str, *, before: float) -> bool:  # noqa: ARG002 - as the protocol has it
+        """There is none."""
+        return False
+
     def create_record(self, name: str, data: bytes) -> bool:
         """Keep a record unless one is there."""
         with _LOCK:
