@@ -367,6 +367,22 @@ class Store(Protocol):
         """
         ...
 
+    def folders(self) -> Iterator[StoredObject]:
+        """Trees that lie in the store a second time, as folders of plain names for other readers.
+
+        By the digest that each was given; none where the store lays nothing out.
+        """
+        ...
+
+    def remove_folder(self, digest: str, *, before: float) -> bool:
+        """Remove such a folder unless it was written since; whether it was removed.
+
+        Args:
+            digest: What names it.
+            before: Seconds since 1970.
+        """
+        ...
+
     def create_record(self, name: str, data: bytes) -> bool:
         """Write a record unless there is one of that name; whether the bytes there are now these.
 

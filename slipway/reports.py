@@ -617,6 +617,15 @@ class CacheReport(Value):
     misses: int
 
 
+class CostReport(Value):
+    """What a run has cost on the machine that it ran on."""
+
+    wall_s: float = Field(ge=0)
+    cpu_s: float = Field(ge=0, description="Seconds of the processor, those of children included.")
+    read_bytes: int = Field(description="Out of the store.")
+    written_bytes: int = Field(description="Into the store; what it has already is not sent again.")
+
+
 class ReleaseReport(Value):
     """What a release came to."""
 
@@ -627,6 +636,7 @@ class ReleaseReport(Value):
     registered: RegisteredVersion | None = None
     report: str = Field(description="Path of the HTML report on this machine.")
     cache: CacheReport = CacheReport(hits=0, misses=0)
+    cost: CostReport | None = None
 
 
 class CollectionReport(Value):
@@ -640,6 +650,15 @@ class CollectionReport(Value):
         description="Objects that nothing refers to and that are old enough."
     )
     unreferenced_bytes: int
+    folders: int = Field(
+        default=0, description="Bundles that lie in the store a second time, as folders for MLflow."
+    )
+    unreferenced_folders: tuple[Digest, ...] = Field(
+        default=(),
+        description="Bundles whose folder no version refers to and that is old enough; one that "
+        "was never finished is among them.",
+    )
+    unreferenced_folders_bytes: int = 0
     deleted: bool
 
 
@@ -726,6 +745,8 @@ class NightlyReport(Value):
     models: tuple[RegressionReport, ...]
     advisories: tuple[Advisory, ...] = ()
     page: str | None = Field(default=None, description="Path of the page of trends.")
+    cache: CacheReport = CacheReport(hits=0, misses=0)
+    cost: CostReport | None = None
 
 
 class ToolchainReport(Value):

@@ -210,7 +210,7 @@ def _bundle_reads(given: dict[str, Any]) -> object:
 @stage(
     name="bundle",
     run_name="bundle {spec.name}",
-    code_version=3,
+    code_version=4,
     reads=_bundle_reads,
     tools=("slipway", *RUNTIME),
 )

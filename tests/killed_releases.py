@@ -80,12 +80,17 @@ def watch_effects(home: Path, seen: Callable[[], None]) -> None:
 
 def run(bundle: Path, home: Path, kill_at: int | None, name: str = "table") -> tuple[int, int]:
     """Fork a process that stores and registers; its exit status, and its effects until then."""
+    return run_until(home, kill_at, lambda: store_and_register(bundle, name))
+
+
+def run_until(home: Path, kill_at: int | None, act: Callable[[], object]) -> tuple[int, int]:
+    """Fork a process that acts until its nth effect; its exit status, and its effects."""
     counted = home / "effects"
     pid = os.fork()
     if pid == 0:
         log = os.open(counted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         watch_effects(home, Counter(log, kill_at).see)
-        _do(lambda: store_and_register(bundle, name))
+        _do(act)
     _, status = os.waitpid(pid, 0)
     effects = len(counted.read_bytes()) if counted.exists() else 0
     counted.unlink(missing_ok=True)

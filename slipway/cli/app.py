@@ -331,6 +331,10 @@ def gc(
             mib, dead_mib = (n / 2**20 for n in (report.size_bytes, report.unreferenced_bytes))
             say(f"{report.store}: {report.objects} objects, {mib:.1f} MiB; {report.live} in use")
             say(f"{verb} {len(report.unreferenced)} objects, {dead_mib:.1f} MiB")
+            if report.folders:
+                idle_mib = report.unreferenced_folders_bytes / 2**20
+                of = f"of {report.folders} folders that MLflow reads"
+                say(f"{verb} {len(report.unreferenced_folders)} {of}, {idle_mib:.1f} MiB")
 
         answer(report, as_json=as_json, words=words)
 

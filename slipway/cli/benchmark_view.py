@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from slipway.cli.output import complain, say
 from slipway.errors import RequestError
+from slipway.reporting import cells
 from slipway.reporting import formatting as fmt
 from slipway.reports import (
     BenchmarkSuite,
@@ -16,6 +18,8 @@ from slipway.reports import (
     SessionSettings,
     SweepReport,
 )
+
+_PIPED_WIDTH: Final = 160
 
 
 def parse_dimensions(given: Sequence[str]) -> dict[str, int]:
@@ -48,21 +52,18 @@ def print_benchmark(result: BenchmarkSuite) -> None:
         "ratio",
         "verdict",
     ):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for row in result.rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
-        if row.ratio_interval is not None:
-            ratio += f" [{row.ratio_interval[0]:.3f}, {row.ratio_interval[1]:.3f}]"
         elsewhere = "" if row.provider == result.provider else f" ({row.provider})"
         table.add_row(
             row.precision + elsewhere,
             str(row.batch_size),
             *(_estimate(estimate) for estimate in (row.p50, row.p95, row.p99)),
             f"{row.throughput:.0f}",
-            ratio,
+            "" if row.ratio is None else cells.ratio(row),
             row.verdict + (" (unstable)" if row.noisy else ""),
         )
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
     for load in result.scenarios:
         _print_scenario(load)
     if result.sweep is not None:
@@ -73,9 +74,14 @@ def print_benchmark(result: BenchmarkSuite) -> None:
 def _print_scenario(row: ScenarioReport) -> None:
     at = f", {row.arrival_rate:g} samples/s arriving" if row.arrival_rate else ""
     objective = {True: "; keeps the SLO", False: "; misses the SLO", None: ""}[row.meets_slo]
+    times = ", ".join(
+        f"{name} {fmt.estimate(found)}"
+        for name, found in (("p50", row.p50), ("p99", row.p99))
+        if found.value_ms is not None
+    )
     say(
         f"{row.scenario} {row.precision}, batch {row.batch_size}{at}: {row.throughput:.0f} "
-        f"samples/s, p50 {_estimate(row.p50)} ms, p99 {_estimate(row.p99)} ms{objective}"
+        f"samples/s, {times or 'too few queries for percentiles'}{objective}"
     )
 
 
@@ -105,9 +111,13 @@ def _print_conditions(result: BenchmarkSuite) -> None:
     if at is None:
         return
     processes = max((row.processes for row in result.rows), default=0)
+    clock = "" if at.frequency_mhz is None else f" at {at.frequency_mhz:.0f} MHz"
+    others = "" if at.others_percent is None else f", others on {at.others_percent:.0f} % of it"
+    stolen = "" if not at.steal_percent else f", {at.steal_percent:.1f} % stolen"
     say(
-        f"{at.cpu}, {at.intra_op_threads} threads, {fmt.runtime(at.onnxruntime)}, load "
-        f"{at.load_average:.1f}; {processes} processes, intervals at {at.confidence:.0%} confidence"
+        f"{at.cpu}{clock}, {at.intra_op_threads} threads, {fmt.runtime(at.onnxruntime)}, load "
+        f"{at.load_average:.1f}{others}{stolen}; {processes} processes, intervals at "
+        f"{at.confidence:.0%} confidence"
     )
     for placed in result.placements:
         nodes = sum(sum(counts.values()) for counts in placed.operators.values())
@@ -116,13 +126,14 @@ def _print_conditions(result: BenchmarkSuite) -> None:
             where = f"of {nodes} nodes on {result.provider}"
             say(f"{placed.precision}: {placed.share:.0%} {where}{copies}")
     if any(row.noisy for row in result.rows):
-        others = "" if at.others_percent is None else f" ({at.others_percent:.0f} % of the machine)"
-        say(f"unstable: other processes ran all the while{others}; the intervals allow for it")
+        say("unstable: other processes ran all the while; the intervals allow for it")
 
 
 def _estimate(estimate: Estimate) -> str:
+    """Significant digits, since a query may take microseconds or minutes."""
     if estimate.value_ms is None:
         return "too few queries"
+    value = fmt.significant(estimate.value_ms)
     if estimate.low_ms is None or estimate.high_ms is None:
-        return f"{estimate.value_ms:.3f}"
-    return f"{estimate.value_ms:.3f} [{estimate.low_ms:.3f}, {estimate.high_ms:.3f}]"
+        return value
+    return f"{value} ({fmt.interval(estimate.low_ms, estimate.high_ms)})"

@@ -38,12 +38,24 @@ def _row(row: BenchmarkReport, suite: BenchmarkSuite, share: str) -> dict[str, s
 def conditions_sentence(suite: BenchmarkSuite) -> str:
     """Where and with what it was measured, and what disturbed it; or why it was not."""
     at = suite.conditions
-    if at is None:
-        return f"{suite.provider}: {suite.status}: {summary.brief(suite.reason or '')}"
+    lack = lack_sentence(suite)
+    if at is None or (lack and not suite.rows):
+        return lack or f"{suite.provider}: {suite.status}"
     noisy = sum(row.noisy for row in suite.rows)
     disturbed = f"; other load disturbed {fmt.count(noisy, 'measurement')}" if noisy else ""
-    return (
-        f"Measured with {suite.provider} on {at.cpu}, "
+    elsewhere = suite.status == "missing environment"
+    measured = (
+        f"Measured with {'the CPU in its place,' if elsewhere else suite.provider} on {at.cpu}, "
         f"{fmt.count(at.intra_op_threads, 'thread')}, {fmt.runtime(at.onnxruntime)}; "
         f"intervals of {fmt.percent(at.confidence, decimals=0)} confidence{disturbed}."
+    )
+    return f"{lack} {measured}" if lack else measured
+
+
+def lack_sentence(suite: BenchmarkSuite) -> str | None:
+    """Why a provider gave no measurement that counts; None where it gave one."""
+    if suite.status == "measured":
+        return None
+    return summary.sentence(
+        f"{suite.provider}: {suite.status}: {summary.brief(suite.reason or '')}"
     )

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from slipway.reporting import cells, summary
 from slipway.reporting import formatting as fmt
+from slipway.reporting.measurements import lack_sentence
 from slipway.reports import BenchmarkReport, Evidence, VariantReport
 
 # With fewer columns than this the intervals and the p95 are left out.
@@ -38,6 +39,8 @@ def print_variants(console: Console, evidence: Evidence) -> None:
         console.print(Text(text, style="bold"))
     for variant in summary.left_out(evidence):
         console.print(Text(summary.reason_sentence(variant), style=_STYLES[variant.status]))
+    for lack in filter(None, map(lack_sentence, evidence.suites)) if evidence.passed else ():
+        console.print(Text(lack, style="yellow"))
     for note in _notes(evidence):
         console.print(Text(note, style="dim"))
 
@@ -45,35 +48,38 @@ def print_variants(console: Console, evidence: Evidence) -> None:
 def variants_renderable(evidence: Evidence, *, width: int = 120) -> Table:
     """One line group per variant and measurement; latencies in milliseconds.
 
-    Fits 120 columns with every interval, and 80 without the intervals and the p95.
+    Fits 120 columns with every interval, and 80 without the intervals, the p95, and of several
+    providers the size.
     """
     wide = width >= WIDE
-    several = cells.several_batch_sizes(evidence)
+    providers = cells.several_providers(evidence)
+    where = "on" if providers else "batch" if cells.several_batch_sizes(evidence) else None
     percentiles: tuple[cells.Percentile, ...] = cells.PERCENTILES if wide else ("p50", "p99")
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
     table.add_column("variant")
-    for name in ("size", "parity", "metric", *(["batch"] if several else [])):
+    sized = wide or not providers  # there is no room for all in 80 columns
+    for name in (*(["size"] if sized else []), "parity", "metric", *([where] if where else [])):
         table.add_column(name, justify="right")
     for name in percentiles:
         table.add_column(f"{name} ms", justify="right")
     table.add_column("latency vs fp32" if wide else "vs fp32", justify="right")
     for variant in evidence.variants:
         for index, row in enumerate(variant.benchmarks or (None,)):
-            about = _about(variant) if index == 0 else [Text()] * 4
-            batch = [_batch(row)] if several else []
+            about = _about(variant, sized=sized) if index == 0 else [Text()] * (3 + sized)
+            place = [_place(row, provider=providers)] if where else []
             times = [_latency(row, name, wide=wide) for name in percentiles]
-            table.add_row(*about, *batch, *times, _speed(row, wide=wide))
+            table.add_row(*about, *place, *times, _speed(row, wide=wide))
         table.add_section()
     return table
 
 
-def _about(variant: VariantReport) -> list[Text]:
+def _about(variant: VariantReport, *, sized: bool) -> list[Text]:
     """What holds of the variant whatever is measured: name, size, parity, metric."""
     required = ", required" if variant.required else ""
     name = Text(f"{variant.precision}\n", style="bold")
     name.append(f"{variant.status}{required}", style=_STYLES[variant.status] or None)
-    size = fmt.size(variant.model.size_bytes if variant.model else None)
-    return [name, Text(size), _parity(variant), _metric(variant)]
+    size = Text(fmt.size(variant.model.size_bytes if variant.model else None))
+    return [name, *([size] if sized else []), _parity(variant), _metric(variant)]
 
 
 def _parity(variant: VariantReport) -> Text:
@@ -99,8 +105,12 @@ def _metric(variant: VariantReport) -> Text:
     return text
 
 
-def _batch(row: BenchmarkReport | None) -> Text:
-    return Text(str(row.batch_size) if row else fmt.DASH)
+def _place(row: BenchmarkReport | None, *, provider: bool) -> Text:
+    if row is None:
+        return Text(fmt.DASH)
+    if not provider:
+        return Text(str(row.batch_size))
+    return Text(row.provider).append(f"\nbatch {row.batch_size}", style="dim")
 
 
 def _latency(row: BenchmarkReport | None, name: cells.Percentile, *, wide: bool) -> Text:

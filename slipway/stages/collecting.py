@@ -64,8 +64,12 @@ def collect(
         for stored in objects.values()
         if stored.digest not in live and stored.modified_s < before
     ]
+    folders = tuple(store.folders())
+    idle = [one for one in folders if one.digest not in live and one.modified_s < before]
     if delete:
         store.sweep(before)
+        for folder in idle:
+            store.remove_folder(folder.digest, before=before)
         for stored in dead:
             store.delete(stored.digest)
     return CollectionReport(
@@ -75,6 +79,9 @@ def collect(
         live=sum(digest in live for digest in objects),
         unreferenced=tuple(sorted(stored.digest for stored in dead)),
         unreferenced_bytes=sum(stored.size_bytes for stored in dead),
+        folders=len(folders),
+        unreferenced_folders=tuple(sorted(folder.digest for folder in idle)),
+        unreferenced_folders_bytes=sum(folder.size_bytes for folder in idle),
         deleted=delete,
     )
 

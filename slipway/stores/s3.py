@@ -27,9 +27,10 @@ from slipway.protocols import StoredObject
 from slipway.settings import Settings
 from slipway.stores.copying import DIGITS, describe_file, digits_of, record_path
 from slipway.stores.s3_client import code_of, open_client, translated
-from slipway.stores.s3_folders import lay_out
+from slipway.stores.s3_folders import folders, lay_out, remove
 from slipway.stores.s3_records import create_once
 from slipway.stores.s3_uploads import PART_BYTES, abort_unfinished, upload_bytes, upload_file
+from slipway.stores.traffic import count
 
 DOWNLOADS: Final = 8
 """Ranges of one object that are fetched at once."""
@@ -69,6 +70,7 @@ class S3Store:
         if not self._holds(digest, size):
             with self._asking(f"storing {path.name} in {self.uri}"):
                 upload_file(self._client, path, digest, self._place(digest), self._options)
+            count(written_bytes=size)
         return self._ref(digest, size, media_type)
 
     def put_bytes(self, data: bytes, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
@@ -77,6 +79,7 @@ class S3Store:
         if not self._holds(digest, len(data)):
             with self._asking(f"storing {len(data)} bytes in {self.uri}"):
                 upload_bytes(self._client, data, self._place(digest), self._options)
+            count(written_bytes=len(data))
         return self._ref(digest, len(data), media_type)
 
     def fetch_file(self, digest: str, target: Path) -> None:
@@ -97,6 +100,7 @@ class S3Store:
             if (found := digest_file(temporary)) != digest:
                 raise self._damaged(digest, found)
             temporary.replace(target)
+            count(read_bytes=target.stat().st_size)
         except OSError as error:
             raise os_failure(
                 error, f"fetching {digest} to {target}", transient=StoreUnavailable
@@ -111,6 +115,7 @@ class S3Store:
             data: bytes = self._client.get_object(**self._place(digest))["Body"].read()
         if (found := digest_bytes(data)) != digest:
             raise self._damaged(digest, found)
+        count(read_bytes=len(data))
         return data
 
     def contains(self, digest: str) -> bool:
@@ -157,7 +162,7 @@ class S3Store:
             tree: The files, all of them in the store.
             digest: What names the folder.
         """
-        prefix = f"{self._prefix}bundles/{digits_of(digest)}/"
+        prefix = self._folder(digest)
         with self._asking(f"laying {digest} out in {self.uri}"):
             lay_out(
                 self._client,
@@ -168,6 +173,16 @@ class S3Store:
                 options=self._options,
             )
         return f"s3://{self._bucket}/{prefix}".rstrip("/")
+
+    def folders(self) -> Iterator[StoredObject]:
+        """Trees that were laid out."""
+        with self._asking(f"listing the folders of {self.uri}"):
+            yield from folders(self._client, self._bucket, f"{self._prefix}bundles/")
+
+    def remove_folder(self, digest: str, *, before: float) -> bool:
+        """Remove a tree that was laid out, unless it was written since a time."""
+        with self._asking(f"removing the folder of {digest} in {self.uri}"):
+            return remove(self._client, self._bucket, self._folder(digest), before=before)
 
     def create_record(self, name: str, data: bytes) -> bool:
         """Write a record by a conditional put, on a service that lets only one of several win."""
@@ -191,6 +206,9 @@ class S3Store:
             )
             keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
         return tuple(sorted(key.removeprefix(root) for key in keys))
+
+    def _folder(self, digest: str) -> str:
+        return f"{self._prefix}bundles/{digits_of(digest)}/"
 
     def _record(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{self._prefix}records/{record_path(name)}"}

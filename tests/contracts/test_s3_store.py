@@ -25,8 +25,10 @@ from slipway.errors import (
 from slipway.packaging.bundle import build_bundle
 from slipway.packaging.manifest import bundle_tree, read_manifest
 from slipway.packaging.verify import verify_bundle
-from slipway.protocols import Store
+from slipway.protocols import Registration, Store
+from slipway.registries import open_registry
 from slipway.settings import Settings
+from slipway.stages.collecting import collect
 from slipway.stores import open_store
 from slipway.stores.s3 import S3Store
 from slipway.stores.s3_client import open_client
@@ -366,3 +368,60 @@ def test_a_bundle_is_laid_out_as_a_folder_without_sending_it_again(
     sent.clear()
     store.lay_out(tree, digest)
     assert [operation for operation, _ in sent] == ["ListObjectsV2"]
+
+
+def test_folders_that_no_version_refers_to_are_found_and_go_when_asked(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = S3Store(uri)
+    build_bundle(tmp_path / "one", content=make_content(tmp_path / "content"))
+    tree, registered = bundle_tree(tmp_path / "one"), read_manifest(tmp_path / "one").digest
+    put_tree(store, tmp_path / "one", tree=tree)
+    orphan, unfinished = digest_bytes(b"orphan"), digest_bytes(b"unfinished")
+    for digest in (registered, orphan, unfinished):
+        store.lay_out(tree, digest)
+    prefix = uri.removeprefix(f"s3://{BUCKET}/")
+    folder = f"{prefix}/bundles/{unfinished.removeprefix('sha256:')}"
+    for name in ("manifest.json", "MLmodel"):
+        client().delete_object(Bucket=BUCKET, Key=f"{folder}/{name}")
+    settings = Settings(home=tmp_path / "home", store=uri, registry=f"memory://{uri}")
+    version = Registration(name="x", bundle=Path(), bundle_digest=registered, bundle_uri=uri)
+    open_registry(settings.registry_uri).register(version)
+    assert collect(settings=settings, delete=True).unreferenced_folders == ()  # too young
+
+    def in_eight_days() -> float:
+        return time.monotonic() - started + began + 8 * 86_400
+
+    started, began = time.monotonic(), time.time()
+    monkeypatch.setattr("slipway.stages.collecting.time.time", in_eight_days)
+    found = collect(settings=settings)
+    assert (found.folders, found.deleted) == (3, False)
+    assert set(found.unreferenced_folders) == {orphan, unfinished}
+    assert tree.size_bytes < found.unreferenced_folders_bytes < 2 * tree.size_bytes
+    assert len(list(store.folders())) == 3
+    assert set(collect(settings=settings, delete=True).unreferenced_folders) == {orphan, unfinished}
+    monkeypatch.undo()
+    (left,) = store.folders()
+    assert left.digest == registered
+    assert left.size_bytes == tree.size_bytes
+
+
+def test_a_folder_that_is_about_to_be_referred_to_is_young_again(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = S3Store(uri)
+    build_bundle(tmp_path / "one", content=make_content(tmp_path / "content"))
+    tree, digest = bundle_tree(tmp_path / "one"), read_manifest(tmp_path / "one").digest
+    put_tree(store, tmp_path / "one", tree=tree)
+    store.lay_out(tree, digest)
+    (before,) = store.folders()
+    time.sleep(1.1)  # the service's clock shows seconds
+    monkeypatch.setattr("slipway.stores.s3_folders._TOUCH_AFTER_S", -60.0)
+    sent = requests_of(store)
+    store.lay_out(tree, digest)
+    assert [operation for operation, _ in sent] == ["ListObjectsV2", "CopyObject"]
+    (after,) = store.folders()
+    assert after.modified_s > before.modified_s
+    assert not store.remove_folder(digest, before=before.modified_s + 1)
+    assert store.remove_folder(digest, before=after.modified_s + 1)
+    assert list(store.folders()) == []

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -21,7 +21,9 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
+from slipway.promotion.log import read_log
 from slipway.registries import open_registry
+from slipway.stores import open_store
 from tests.prefect_server import environment, free_port
 from tests.tiny_release import tiny_spec
 
@@ -72,17 +74,17 @@ class Api:
         """A deployment by its flow's and its own name."""
         return dict(self.get(f"/deployments/name/{name}"))
 
-    def submit(self, parameters: dict[str, Any]) -> dict[str, Any]:
+    def submit(self, parameters: dict[str, Any], name: str = "release/release") -> dict[str, Any]:
         """What pressing Submit on the form does."""
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return dict(self.post(f"/deployments/{self.deployment()['id']}/create_flow_run", body))
+        return dict(self.post(f"/deployments/{self.deployment(name)['id']}/create_flow_run", body))
 
-    def ended(self, run_id: str) -> dict[str, Any]:
-        """The run, when it has come to its end."""
+    def ended(self, run_id: str, *, at: Collection[str] = FINAL) -> dict[str, Any]:
+        """The run, when it has come to its end, or to another state."""
         deadline = time.monotonic() + RUN_LIMIT_S
         while True:
             run = self.get(f"/flow_runs/{run_id}")
-            if run["state_type"] in FINAL:
+            if run["state_type"] in {*FINAL, *at}:
                 return dict(run)
             assert time.monotonic() < deadline, run["state"]
             time.sleep(0.5)
@@ -140,6 +142,43 @@ def test_a_form_that_was_filled_in_becomes_a_registered_version(api: Api, tiny_f
     assert version.version == 1
     bundle = api.home / "bundles" / version.bundle_digest.replace(":", "/")
     assert (bundle / "manifest.json").is_file()
+
+
+def test_a_promotion_waits_without_a_process_and_goes_on_with_the_answer(api: Api) -> None:
+    request = {
+        "name": "tiny",
+        "version": 1,
+        "by": "anna",
+        "policy": {"not_slower": False, "approvals": 1},
+        "to": {"name": "prod.tiny"},
+    }
+    snapshot = (ROOT / "tests/flows/promote_form.json").read_text(encoding="utf-8")
+    assert api.deployment("promote/promote")["parameter_openapi_schema"] == json.loads(snapshot)
+    run_id = api.submit({"request": request}, "promote/promote")["id"]
+    waiting = api.ended(run_id, at=["PAUSED"])
+    assert waiting["state"]["name"] == "Suspended", waiting["state"]
+    keys = waiting["state"]["state_details"]["run_input_keyset"]
+    form = api.get(f"/flow_runs/{run_id}/input/{keys['schema']}")
+    assert form["required"] == ["by"]
+    assert all(field["description"] for field in form["properties"].values())
+    text = api.get(f"/flow_runs/{run_id}/input/{keys['description']}")
+    assert "prod.tiny@champion: nowhere to a copy" in text
+    assert "asked by anna" in text
+
+    registry = open_registry(f"sqlite:///{api.home}/mlflow.db")
+    assert registry.versions("prod.tiny") == ()
+    refused = api.post(f"/flow_runs/{run_id}/resume", {"run_input": {"approve": True}})
+    assert refused["status"] == "REJECT"
+    assert "'by' is a required property" in refused["details"]["reason"]
+    answer = {"approve": True, "by": "boris", "comment": "seen"}
+    assert api.post(f"/flow_runs/{run_id}/resume", {"run_input": answer})["status"] == "ACCEPT"
+    run = api.ended(run_id)
+    assert run["state_type"] == "COMPLETED", run["state"]
+    states = [state["name"] for state in api.get(f"/flow_run_states/?flow_run_id={run_id}")]
+    assert states.count("Pending") == 2, states  # a worker took it up twice
+    assert registry.aliases("prod.tiny") == {"champion": 1}
+    (record,) = read_log(open_store(str(api.home / "store")), "prod.tiny", "champion")
+    assert (record.by, record.approved_by) == ("anna", ("boris",))
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ pytestmark = [
 ]
 
 PROGRAM = Path(__file__).parents[1] / "killed_releases.py"
+PROMOTIONS = PROGRAM.with_name("killed_promotions.py")
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +50,11 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "one", folder / "two"
 
 
-def run(home: Path, bundle: Path, *arguments: object) -> list[Any]:
+def run(home: Path, bundle: Path, *arguments: object, program: Path = PROGRAM) -> list[Any]:
     """What the program prints, line by line."""
     home.mkdir(exist_ok=True)
     ended = subprocess.run(
-        [sys.executable, str(PROGRAM), str(bundle), str(home), *map(str, arguments)],
+        [sys.executable, str(program), str(bundle), str(home), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -105,6 +106,44 @@ def test_releases_of_one_bundle_at_once_make_one_version_and_another_bundle_make
     assert len(end["state"]["versions"]) == 2  # a loser's number is not given again
     assert len(set(end["state"]["digests"])) == 2
     assert end["state"]["wrong"] == []
+
+
+def promotions(tmp_path: Path, *arguments: object) -> list[Any]:
+    """What the program of killed promotions prints, on two releases."""
+    home = tmp_path / "home"
+    if not (tmp_path / "template").exists():
+        run(home, tmp_path / "template", "prepare", program=PROMOTIONS)
+    return run(home, tmp_path / "template", *arguments, program=PROMOTIONS)
+
+
+def test_a_promotion_killed_between_the_log_and_the_alias_has_one_end(tmp_path: Path) -> None:
+    # Before the log's record; between it and the alias, which is found as drift; after the alias.
+    ends = promotions(tmp_path, "again", "table", 14, 10, 6)
+    assert [end["status"] for end in ends] == [-9, -9, -9]
+    assert [end["killed"]["log"] for end in ends] == [[1], [1, 2], [1, 2]]
+    assert [end["killed"]["alias"] for end in ends] == [1, 1, 2]
+    assert [end["killed"]["drift"] for end in ends] == [[False], [True], [False]]
+    ends += promotions(tmp_path, "repair", "table", 10)
+    assert ends[-1]["killed"] == ends[1]["killed"]
+    for end in ends:
+        assert end["ended"] == {
+            "log": [1, 2],
+            "alias": 2,
+            "versions": [1, 2],
+            "tags": ["#2", "#2"],
+            "drift": [False],
+        }
+
+
+def test_a_promotion_to_another_environment_killed_on_the_way_makes_one_copy(
+    tmp_path: Path,
+) -> None:
+    ends = promotions(tmp_path, "again", "prod.table", 150, 20, 8)
+    assert [end["status"] for end in ends] == [-9, -9, -9]
+    assert [end["killed"]["versions"] for end in ends] == [[], [1], [1]]
+    for end in ends:
+        assert (end["ended"]["log"], end["ended"]["versions"]) == ([1], [1])
+        assert (end["ended"]["alias"], end["ended"]["drift"]) == (1, [False])
 
 
 @pytest.fixture(scope="module")

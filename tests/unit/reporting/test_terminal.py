@@ -7,13 +7,29 @@ from rich.console import Console
 
 from slipway.reporting import formatting as fmt
 from slipway.reporting.terminal import print_variants, variants_renderable
-from slipway.reports import Evidence
+from slipway.reports import BenchmarkSuite, Evidence
 
 
 def printed(evidence: Evidence, width: int) -> str:
     out = io.StringIO()
     print_variants(Console(file=out, width=width, force_terminal=False), evidence)
     return out.getvalue()
+
+
+def also_on(evidence: Evidence, provider: str) -> Evidence:
+    """The same, measured a second time."""
+    variants = tuple(
+        variant.model_copy(
+            update={
+                "benchmarks": (
+                    *variant.benchmarks,
+                    *(row.model_copy(update={"provider": provider}) for row in variant.benchmarks),
+                )
+            }
+        )
+        for variant in evidence.variants
+    )
+    return evidence.model_copy(update={"variants": variants})
 
 
 @pytest.mark.parametrize("name", ["passed_cnn", "failed_cnn", "tabular", "minimal"])
@@ -43,6 +59,26 @@ def test_a_narrow_terminal_keeps_what_decides(passed_cnn: Evidence) -> None:
 def test_every_batch_size_has_its_lines(passed_cnn: Evidence) -> None:
     assert variants_renderable(passed_cnn).row_count == 8
     assert "batch" not in printed(passed_cnn.model_copy(update={"variants": ()}), 120)
+
+
+@pytest.mark.parametrize("width", [120, 80])
+def test_rows_of_several_providers_say_whose_they_are(passed_cnn: Evidence, width: int) -> None:
+    text = printed(also_on(passed_cnn, "openvino"), width)
+    assert "openvino" in text
+    assert "batch 8" in text
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert "\u2026" not in text
+
+
+def test_a_provider_that_was_missing_is_told_though_the_release_passed(
+    passed_cnn: Evidence,
+) -> None:
+    missing = BenchmarkSuite(
+        provider="cuda", status="missing environment", reason="it needs an NVIDIA GPU"
+    )
+    suites = (*passed_cnn.suites, missing)
+    text = printed(passed_cnn.model_copy(update={"suites": suites}), 120)
+    assert "cuda: missing environment: it needs an NVIDIA GPU." in text
 
 
 def test_reasons_and_missing_percentiles_are_told(failed_cnn: Evidence) -> None:
