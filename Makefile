@@ -12,7 +12,7 @@ export DO_NOT_TRACK = 1
 # A folder of wheels named by PIP_FIND_LINKS is used; without one, torch's CPU build is asked for.
 UV_WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: help setup demo serve up down deploy images test check lock clean
+.PHONY: help setup demo serve up down deploy images test pictures check lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -62,6 +62,9 @@ image-worker-%:
 test: $(READY)  ## Everything that CI runs: make check, then all tests
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+pictures: $(READY)  ## The README's screenshots, taken anew by the browser test
+	SLIPWAY_PICTURES=$(CURDIR)/examples/pictures $(BIN)/python -m pytest tests/e2e/test_browser.py
 
 check: $(READY)  ## ruff, mypy strict, import contracts
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.utilities.callables import parameter_schema
 
 from deployments.changes import Change
 
@@ -24,8 +25,32 @@ _OF_EACH_WRITING: Final = {
 
 def names() -> list[str]:
     """The deployments in the file, as Prefect names them: `flow/deployment`."""
-    listed = yaml.safe_load((ROOT / FILE).read_text(encoding="utf-8"))["deployments"]
-    return [f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}" for one in listed]
+    return [f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}" for one in _listed()]
+
+
+def apply_benchmark(client: SyncPrefectClient, pool: str) -> None:
+    """Deploy the file's benchmark on one pool, under the pool's name."""
+    from flows.benchmark import benchmark
+
+    entry = next(one for one in _listed() if one["entrypoint"] == "flows.benchmark.benchmark")
+    client.create_deployment(
+        flow_id=client.create_flow(benchmark),
+        name=pool,
+        work_pool_name=pool,
+        work_queue_name=entry["work_pool"]["work_queue_name"],
+        job_variables=entry["work_pool"]["job_variables"],
+        entrypoint=entry["entrypoint"],
+        pull_steps=entry["pull"],
+        path=".",
+        description=entry["description"],
+        tags=entry["tags"],
+        parameter_openapi_schema=parameter_schema(benchmark).model_dump(),
+        enforce_parameter_schema=entry["enforce_parameter_schema"],
+    )
+
+
+def _listed() -> list[dict[str, Any]]:
+    return list(yaml.safe_load((ROOT / FILE).read_text(encoding="utf-8"))["deployments"])
 
 
 def apply(client: SyncPrefectClient) -> dict[str, Change]:

@@ -1,9 +1,10 @@
 """The work pools: which there are, how their jobs start, and which of their queues goes first."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal, get_args
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
@@ -22,6 +23,18 @@ class Pool:
     name: str
     description: str
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
+    keeps_kind: bool = False
+    """Whether its workers may be of another kind than the others', as a machine with a GPU is."""
+
+
+def benchmark_pool(name: str) -> Pool:
+    """The pool of the workers that measure on one provider."""
+    return Pool(
+        name,
+        f"Benchmarks on one provider, each device for one at a time. A worker, on a machine that "
+        f"has the provider: python -m deployments.worker {name}",
+        keeps_kind=True,
+    )
 
 
 POOLS: Final = (
@@ -31,41 +44,51 @@ POOLS: Final = (
         "person's release overtakes it.",
         queues=(("default", 1), ("night", 2)),
     ),
+    benchmark_pool("slipway-openvino"),
+    benchmark_pool("slipway-cuda"),
 )
 
 
-def apply(client: SyncPrefectClient, kind: Kind) -> dict[str, Change]:
-    """Bring the server's pools to the table above.
+def find(name: str) -> Pool:
+    """A pool of the table, or a new one for benchmarks."""
+    return next((pool for pool in POOLS if pool.name == name), benchmark_pool(name))
+
+
+def apply(
+    client: SyncPrefectClient, kind: Kind, pools: Sequence[Pool] = POOLS
+) -> dict[str, Change]:
+    """Bring the server's pools to what is wanted.
 
     Args:
         client: The server.
         kind: What their workers start: processes, containers, or Kubernetes jobs.
+        pools: Which; those of the table above if not given.
 
     Raises:
         ValueError: where a pool is there already and is of another kind.
     """
-    template = json.loads((TEMPLATES / f"{kind}.json").read_text(encoding="utf-8"))
     changes = {}
-    for pool in POOLS:
-        changes[f"pool {pool.name}"] = _apply_pool(client, pool, kind, template)
+    for pool in pools:
+        changes[f"pool {pool.name}"] = _apply_pool(client, pool, kind)
         for name, priority in pool.queues:
             changes[f"queue {pool.name}/{name}"] = _apply_queue(client, pool, name, priority)
     return changes
 
 
-def _apply_pool(
-    client: SyncPrefectClient, pool: Pool, kind: Kind, template: dict[str, Any]
-) -> Change:
-    wanted = {"description": pool.description, "base_job_template": template}
+def _apply_pool(client: SyncPrefectClient, pool: Pool, kind: Kind) -> Change:
     try:
         found = client.read_work_pool(pool.name).model_dump(mode="json")
     except ObjectNotFound:
         found = None
+    if found is not None and pool.keeps_kind and found["type"] in get_args(Kind):
+        kind = found["type"]
     if found is not None and found["type"] != kind:
         raise ValueError(
             f"the pool {pool.name} is there and of type {found['type']}, not {kind}: say --workers "
             f"{found['type']}, or delete it first (prefect work-pool delete {pool.name})"
         )
+    template = json.loads((TEMPLATES / f"{kind}.json").read_text(encoding="utf-8"))
+    wanted = {"description": pool.description, "base_job_template": template}
     return settle(
         wanted,
         found,

@@ -7,19 +7,14 @@ PREFECT_API_URL and with the SLIPWAY_STORE of the releases.
 """
 
 import argparse
-import asyncio
-import contextlib
 import os
 import platform
 import sys
-from pathlib import Path
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectAlreadyExists
 
-ROOT = Path(__file__).resolve().parents[1]
+from deployments import flows, pools
 
 
 def main() -> None:
@@ -33,7 +28,9 @@ def main() -> None:
     if not os.environ.get("PREFECT_API_URL"):
         asked.error("set PREFECT_API_URL to the server that releases run on")
     try:
-        asyncio.run(deploy(given.pool))
+        deploy(given.pool)
+    except ValueError as error:
+        asked.error(str(error))
     except httpx.TransportError as error:
         server = os.environ["PREFECT_API_URL"]
         sys.exit(
@@ -41,28 +38,15 @@ def main() -> None:
         )
     name = given.name or f"{platform.node()}-{os.getpid()}"
     command = ["prefect", "worker", "start", "--pool", given.pool, "--name", name, "--limit", "1"]
-    os.chdir(ROOT)
+    os.chdir(flows.ROOT)
     os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606 - our own interpreter
 
 
-async def deploy(pool: str) -> None:
-    """The pool, and the benchmark flow of this checkout as its deployment of the same name."""
-    from flows.benchmark import benchmark
-
-    async with get_client() as client:
-        with contextlib.suppress(ObjectAlreadyExists):
-            await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-    source = await benchmark.afrom_source(
-        source=str(ROOT), entrypoint="flows/benchmark.py:benchmark"
-    )
-    await source.adeploy(
-        name=pool,
-        work_pool_name=pool,
-        description="Measure a release's variants on this pool's provider.",
-        tags=["slipway"],
-        print_next_steps=False,
-        ignore_warnings=True,
-    )
+def deploy(pool: str) -> None:
+    """The pool, and on it the benchmark of prefect.yaml under the pool's name."""
+    with get_client(sync_client=True) as client:
+        pools.apply(client, "process", [pools.find(pool)])
+        flows.apply_benchmark(client, pool)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from slipway.reports import Advisory, NightlyReport, RegressionReport
 from slipway.specs import RegressionSpec
 from slipway.stages.champions import Subject
+from slipway.stages.costs import Meter
 from slipway.stages.drifts import gather, with_advisories
+from tasks.costs import settle_costs
 from tasks.endings import failed
 from tasks.nightly import (
     find_subjects,
@@ -62,6 +64,7 @@ def regression(request: RegressionSpec | None = None) -> NightlyReport | State[N
     Args:
         request: Which models, and from where on a difference is a regression.
     """
+    meter = Meter()
     request = request or RegressionSpec()
     advisories = todays_advisories(request)
     models = [
@@ -70,6 +73,7 @@ def regression(request: RegressionSpec | None = None) -> NightlyReport | State[N
     ]
     report = gather(models, advisories)
     report = report.model_copy(update={"page": write_trends(request, report)})
+    report = report.model_copy(update={"cost": settle_costs(meter, report.cache)})
     publish_nightly(report)
     if report.passed:
         return report

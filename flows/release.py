@@ -4,10 +4,13 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from slipway.reporting.summary import cost_sentence
 from slipway.reports import ReleaseReport
 from slipway.specs import ReleaseSpec
+from slipway.stages.costs import Meter
 from slipway.stages.measuring import benchmark_jobs
 from slipway.stages.verdicts import gather_evidence, passed_models
+from tasks.costs import settle_costs
 from tasks.endings import failed
 from tasks.pages import publish_pages
 from tasks.policy import cache_report
@@ -39,6 +42,7 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
         spec: What is asked: the source model, its data, the precisions, budgets and benchmarks,
             and where to register the release. Relative paths start at the worker's directory.
     """
+    meter = Meter()
     materials = fetch_materials(spec)
     spec = materials.complete(spec)
     made = make_variants(spec, materials)
@@ -56,7 +60,9 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
         bundle = unpack_bundle(spec, sealed)
         registered = register_release(spec, bundle, evidence)
     page = bundle.report if bundle else write_report(spec, materials, evidence)
-    publish_pages(evidence, bundle, registered)
+    cache = cache_report()
+    cost = settle_costs(meter, cache, model=spec.name)
+    publish_pages(evidence, registered, cost_sentence(cost, cache))
 
     report = ReleaseReport(
         name=spec.name,
@@ -65,6 +71,7 @@ def release(spec: ReleaseSpec) -> ReleaseReport | State[ReleaseReport]:
         bundle=bundle,
         registered=registered,
         report=page,
-        cache=cache_report(),
+        cache=cache,
+        cost=cost,
     )
     return report if report.passed else failed(report, "; ".join(evidence.failures))

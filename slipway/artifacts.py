@@ -24,6 +24,22 @@ OCTETS_MEDIA_TYPE: Final = "application/octet-stream"
 _CHECKSUM: Final = "checksum"
 
 
+def _for_forms(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Give a schema's fields an order and names, as forms show them.
+
+    Prefect keeps schemas in Postgres, which forgets the order of keys, and its forms go by
+    `position`. A field that holds a model has no title of its own unless it is given one.
+    """
+    schema["title"] = _in_words(model.__name__.removesuffix("Spec"))
+    for position, (name, field) in enumerate(schema.get("properties", {}).items()):
+        field["position"] = position
+        field.setdefault("title", name.replace("_", " ").strip().title())
+
+
+def _in_words(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+
+
 class Value(BaseModel):
     """A frozen value that refuses unknown fields: the base of all that crosses a boundary."""
 
@@ -32,6 +48,7 @@ class Value(BaseModel):
         extra="forbid",
         populate_by_name=True,
         serialize_by_alias=True,
+        json_schema_extra=_for_forms,
         allow_inf_nan=False,  # JSON has neither, and a digest must have no two ways to say them
     )
 

@@ -617,6 +617,15 @@ class CacheReport(Value):
     misses: int
 
 
+class CostReport(Value):
+    """What a run has cost on the machine that it ran on."""
+
+    wall_s: float = Field(ge=0)
+    cpu_s: float = Field(ge=0, description="Seconds of the processor, those of children included.")
+    read_bytes: int = Field(description="Out of the store.")
+    written_bytes: int = Field(description="Into the store; what it has already is not sent again.")
+
+
 class ReleaseReport(Value):
     """What a release came to."""
 
@@ -627,6 +636,7 @@ class ReleaseReport(Value):
     registered: RegisteredVersion | None = None
     report: str = Field(description="Path of the HTML report on this machine.")
     cache: CacheReport = CacheReport(hits=0, misses=0)
+    cost: CostReport | None = None
 
 
 class CollectionReport(Value):
@@ -735,6 +745,8 @@ class NightlyReport(Value):
     models: tuple[RegressionReport, ...]
     advisories: tuple[Advisory, ...] = ()
     page: str | None = Field(default=None, description="Path of the page of trends.")
+    cache: CacheReport = CacheReport(hits=0, misses=0)
+    cost: CostReport | None = None
 
 
 class ToolchainReport(Value):

@@ -34,7 +34,7 @@ def _benchmark_reads(given: dict[str, Any]) -> object:
 @stage(
     name="benchmark",
     run_name="benchmark {job.name} on {job.provider}",
-    code_version=3,
+    code_version=4,
     reads=_benchmark_reads,
     tools=RUNTIME,
 )

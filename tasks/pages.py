@@ -23,9 +23,9 @@ from slipway.reporting.regression import (
     models_table,
     nightly_markdown,
 )
+from slipway.reporting.summary import explanation
 from slipway.reports import (
     BenchmarkSuite,
-    BundleReport,
     Evidence,
     ExportFailure,
     MatrixReport,
@@ -55,28 +55,28 @@ def run_address() -> str | None:
     return url_for("flow-run", obj_id=context.flow_run.id)
 
 
-def publish_pages(
-    evidence: Evidence, bundle: BundleReport | None, registered: RegisteredVersion | None
-) -> None:
+def publish_pages(evidence: Evidence, registered: RegisteredVersion | None, cost: str) -> None:
     """Create the artifacts; the same keys each time, so that the UI shows their history."""
-    name = slug(evidence.name)
+    name, version = slug(evidence.name), _version_link(registered)
     create_table_artifact(
         key=f"variants-{name}",
         table=variants_table(evidence),
-        description=f"Variants of {evidence.name}",
+        description=f"All figures of each variant of {evidence.name}",
     )
     create_markdown_artifact(
         key=f"release-{name}",
-        markdown=summary_markdown(evidence),
-        description=f"Release of {evidence.name}",
+        markdown=summary_markdown(evidence, links=version, cost=cost),
+        description=explanation(evidence),
     )
-    if bundle is not None and registered is not None:
-        create_link_artifact(
-            key=f"registry-{name}",
-            link=registered.url or f"models:/{registered.name}/{registered.version}",
-            link_text=f"{registered.name} version {registered.version} in MLflow",
-            description=f"Bundle {bundle.digest}",
-        )
+    for text, address in version.items():
+        create_link_artifact(key=f"registry-{name}", link=address, link_text=text, description=text)
+
+
+def _version_link(registered: RegisteredVersion | None) -> dict[str, str]:
+    if registered is None:
+        return {}
+    address = registered.url or f"models:/{registered.name}/{registered.version}"
+    return {f"{registered.name} version {registered.version} in MLflow": address}
 
 
 def publish_suite(name: str, suite: BenchmarkSuite) -> None:

@@ -4,7 +4,8 @@
 """
 
 import functools
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
@@ -66,15 +68,21 @@ def stage(
                 return None
             return content_key(name, code_version, found, tools)
 
-        @functools.wraps(function)
-        def counted(*args: P.args, **kwargs: P.kwargs) -> R:
-            if (context := TaskRunContext.get()) is not None:
-                _EXECUTED.add((context.task_run.flow_run_id, context.task_run.id))
-            return function(*args, **kwargs)
-
         cached = code_version is not None and reads is not None
+
+        @functools.wraps(function)
+        def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+            if (context := TaskRunContext.get()) is None:
+                return function(*args, **kwargs)
+            if cached:
+                _EXECUTED.add((context.task_run.flow_run_id, context.task_run.id))
+            begun = time.monotonic()
+            made = function(*args, **kwargs)
+            _tell_of(name, context, time.monotonic() - begun)
+            return made
+
         made: Task[P, R] = Task(
-            fn=counted if cached else function,
+            fn=watched,
             name=name,
             task_run_name=run_name,
             cache_key_fn=key if cached else None,
@@ -93,6 +101,23 @@ def stage(
         return made
 
     return make
+
+
+def _tell_of(name: str, context: TaskRunContext, wall_s: float) -> None:
+    """One line in the run's log; where logs are JSON, its fields say what it is about."""
+    # Formatted here: as JSON, Prefect writes a message's template and its values apart.
+    line = f"{context.task_run.name} took {wall_s:.1f} s"
+    get_run_logger().info(
+        line,
+        extra={"stage": name, "wall_s": wall_s, **subjects(context.parameters)},
+    )
+
+
+def subjects(given: Mapping[str, Any]) -> dict[str, str | None]:
+    """The model and the variant that a stage is about, by its parameters."""
+    named = (getattr(value, "name", None) for value in given.values())
+    model = next((name for name in named if isinstance(name, str)), None)
+    return {"model": model, "variant": given.get("precision")}
 
 
 def content_key(name: str, code_version: int | None, reads: object, tools: Sequence[str]) -> str:

@@ -106,7 +106,7 @@ def _judge_reads(given: dict[str, Any]) -> dict[str, object]:
     """What decides whether a model is within the budget."""
     spec: ReleaseSpec = given["spec"]
     return {
-        "refs": [given["golden"], given["evaluation"] if spec.metric else None],
+        "refs": [given["golden"], given["evaluation"]],
         "baseline": given["baseline"],
         "parity": spec.parity,
         "budget": spec.budget,
@@ -210,7 +210,7 @@ def _bundle_reads(given: dict[str, Any]) -> object:
 @stage(
     name="bundle",
     run_name="bundle {spec.name}",
-    code_version=3,
+    code_version=4,
     reads=_bundle_reads,
     tools=("slipway", *RUNTIME),
 )

@@ -1,6 +1,7 @@
-"""`python -m infra.topology up | down | status | env`: the topology of production, on this machine.
+"""`python -m infra.topology up | down | restart | status | env`: the topology of production, here.
 
-`up` starts what is not running, on ports of this machine alone; `down` ends it and keeps its data.
+`up` starts what is not running, on ports of this machine alone; `down` ends it and keeps its data;
+`restart` gives the worker this checkout's code, once the runs that are under way are done.
 """
 
 import argparse
@@ -27,6 +28,8 @@ SERVERS: Final[dict[str, Start]] = {prefect.NAME: prefect.up, mlflow.NAME: mlflo
 WORKERS: Final[dict[str, Start]] = {worker.NAME: worker.up}
 
 DRAIN_S: Final = 30.0
+RELEASE_S: Final = 1800.0
+"""As long as a stage may take."""
 _INSTEAD: Final = {
     "postgres": "SQLite, for one worker at a time",
     "redis": "messages in the server's memory",
@@ -70,6 +73,16 @@ def down(folder: Path, asked: argparse.Namespace) -> None:
     names = ", ".join(name for name, ran in ended.items() if ran) or "nothing was running"
     print(f"ended: {names}" + (f"; killed {left} processes they had left" if left else ""))
     print(f"the data stay in {site.folder}")
+
+
+def restart(folder: Path, asked: argparse.Namespace) -> None:
+    """End the worker when its runs are done, and start it again; the servers go on."""
+    site = open_site(folder)
+    if running(worker.NAME, folder):
+        print(f"waiting up to {asked.drain:.0f} s for runs to finish", flush=True)
+    worker.down(site, drain_s=asked.drain)
+    _start({"deployments": _deploy}, site)
+    _start(WORKERS, site)
 
 
 def status(folder: Path, _: argparse.Namespace) -> None:
@@ -152,6 +165,11 @@ def _parser() -> argparse.ArgumentParser:
         "--drain", type=float, default=DRAIN_S, help="seconds to wait for runs that are under way"
     )
     ending.set_defaults(command=down)
+    again = commands.add_parser("restart", help="restart the worker, when its runs are done")
+    again.add_argument(
+        "--drain", type=float, default=RELEASE_S, help="seconds to wait for runs under way"
+    )
+    again.set_defaults(command=restart)
     commands.add_parser("status", help="say what runs").set_defaults(command=status)
     commands.add_parser(
         "env", help="print a shell's environment for it, with passwords"

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from slipway.cli.output import say
 from slipway.reporting import frontier
+from slipway.reporting.summary import cost_sentence
 from slipway.reporting.terminal import print_variants
 from slipway.reports import ReleaseReport
 from slipway.settings import Settings
@@ -34,4 +35,5 @@ def print_release(report: ReleaseReport) -> None:
             say("          then open http://127.0.0.1:5000")
         elif report.registered.url:
             say(f"MLflow    {report.registered.url}")
-    say(f"cache     {report.cache.hits} stages reused, {report.cache.misses} computed")
+    if report.cost is not None:
+        say(f"cost      {cost_sentence(report.cost, report.cache)}")

@@ -1,10 +1,17 @@
 """A promotion as markdown and as rows of plain text, for Prefect's artifacts and the terminal."""
 
-from slipway.promotion.records import CopiedFrom, Move, PolicyReport, PromotionReport
+from slipway.promotion.records import (
+    APPROVALS,
+    CopiedFrom,
+    Move,
+    PolicyReport,
+    PromotionReport,
+)
 from slipway.reporting import formatting as fmt
 from slipway.reporting.markdown import escape
 from slipway.specs import PolicySpec
 
+_SHORT = len("sha256:") + 16  # what a form is wide enough for; the record has it all
 HEADER = ("rule", "outcome", "found", "asked for", "why")
 
 
@@ -30,24 +37,30 @@ def promotion_markdown(report: PromotionReport) -> str:
 
 def approval_markdown(record: Move, policy: PolicySpec) -> str:
     """What somebody is asked to approve: the move, who asks and why, and every rule's answer."""
-    came = "nowhere" if record.from_version is None else f"version {record.from_version}"
+    came = "" if record.from_version is None else f" instead of version {record.from_version}"
+    goes = f"version {record.to_version}" if record.copied_from is None else "a copy"
+    question = f"Point {record.alias} of {record.name} at {goes}{came}?"
     about = [f"asked by {record.by}", *([f"reason: {record.reason}"] if record.reason else [])]
     if record.override:
         about.append(f"overrides what failed: {record.override}")
-    about.append(f"bundle {record.to_digest}")
-    goes = f"version {record.to_version}"
+    if record.approved_by:
+        about.append(f"approved so far by {', '.join(record.approved_by)}")
+    about.append(f"bundle {record.to_digest[:_SHORT]}\u2026")
     if record.copied_from is not None:
-        goes = "a copy"
         about.append(f"copied from {described(record.copied_from)}")
     number = fmt.count(policy.approvals, "person", "people")
     parts = [
-        f"## {escape(f'{record.name}@{record.alias}: {came} to {goes}')}",
+        f"## {escape(question)}",
         f"The policy wants {number} other than {escape(record.by)} to approve this.",
         "\n".join(f"- {escape(line)}" for line in about),
     ]
     if record.policy is not None:
-        parts.append(_table(record.policy))
+        parts.append(_table(_without(record.policy, APPROVALS)))
     return "\n\n".join(parts) + "\n"
+
+
+def _without(policy: PolicyReport, rule: str) -> PolicyReport:
+    return policy.model_copy(update={"rules": tuple(r for r in policy.rules if r.rule != rule)})
 
 
 def described(copied: CopiedFrom) -> str:

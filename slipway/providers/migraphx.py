@@ -39,5 +39,5 @@ MIGRAPHX: Final = Provider(
         "migraphx_mem_limit": whole(1),
         "migraphx_arena_extend_strategy": one_of("kNextPowerOfTwo", "kSameAsRequested"),
     },
-    device="cuda",
+    device="gpu",  # from 1.27 on, "cuda" is an NVIDIA one there as well
 )

@@ -9,7 +9,7 @@ from typing import Any, Final
 from slipway.errors import CheckFailed, ChildOutOfMemory, EnvironmentMissing, RequestError
 from slipway.providers import PROVIDERS, allotted_cores
 from slipway.providers.hardware import lacks_vnni
-from slipway.providers.provider import Provider
+from slipway.providers.provider import Asked, Provider
 from slipway.providers.recommended import recommended_entries
 from slipway.reports import TensorInfo
 from slipway.samples.arrays import Array
@@ -106,6 +106,8 @@ class Session:
                 f"{self._provider.needs}"
             )
         self._ort = ort
+        bound = self._provider.device != "cpu"
+        self._device_id = int((provider_options or {}).get("device_id", 0)) if bound else 0
         self.inputs = tuple(_describe(value) for value in self._session.get_inputs())
         self.output_names: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
@@ -135,13 +137,14 @@ class Session:
         if any(tensor.dtype == "string" for tensor in self.inputs):
             run, bound = self._session.run, dict(feeds)
             return lambda: run(None, bound)  # strings cannot be bound
-        device = self._provider.device
+        device, number = self._provider.device, self._device_id
         binding = self._session.io_binding()
-        values = {n: self._ort.OrtValue.ortvalue_from_numpy(a, device) for n, a in feeds.items()}
+        make = self._ort.OrtValue.ortvalue_from_numpy
+        values = {name: make(array, device, number) for name, array in feeds.items()}
         for name, value in values.items():
             binding.bind_ortvalue_input(name, value)
         for name in self.output_names:
-            binding.bind_output(name, device)
+            binding.bind_output(name, device, number)
         run_bound = self._session.run_with_iobinding
         if device == "cpu":
             return lambda: run_bound(binding)
@@ -193,7 +196,13 @@ def _chain(provider: Provider, there: list[str]) -> list[str]:
 def _chain_options(
     provider: Provider, there: list[str], options: Mapping[str, str]
 ) -> list[dict[str, str]]:
-    return [dict(options) if name == provider.ort_name else {} for name in _chain(provider, there)]
+    """Those behind it are started as they would be alone, on the same device."""
+    told = {provider.ort_name: dict(options)}
+    for behind in (PROVIDERS[name] for name in provider.behind):
+        same = {key: options[key] for key in ("device_id",) if key in options}
+        asked = Asked(precision="", threads=1, cache=Path())
+        told[behind.ort_name] = behind.settle(asked, same)
+    return [told.get(name, {}) for name in _chain(provider, there)]
 
 
 def _refused(what: str, error: Exception) -> CheckFailed | ChildOutOfMemory:

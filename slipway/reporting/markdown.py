@@ -15,23 +15,29 @@ from slipway.reports import BenchmarkReport, Evidence, VariantReport
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#+!|~&])")
 _LIST_MARKER: Final = re.compile(r"^(\d*)([-.)])(?=\s|$)")
 
+_WIDE: Final = {"p95", "p99", "latency / fp32"}
 
-def summary_markdown(evidence: Evidence, *, links: Mapping[str, str] | None = None) -> str:
-    """Verdict, selection and a table of the variants.
+
+def summary_markdown(
+    evidence: Evidence, *, links: Mapping[str, str] | None = None, cost: str = ""
+) -> str:
+    """Verdict, selection and a table of the variants, as narrow as a page of Prefect is.
 
     Args:
         evidence: What was found.
         links: Addresses by their text, added as a last line (the report, the registered version).
             Only http, https and relative addresses become links; others are shown as code.
+        cost: A sentence on what the run has cost.
     """
     parts = [
         f"## {escape(evidence.name)}: {summary.headline(evidence).lower()}",
         escape(summary.explanation(evidence)),
         _bullets([summary.brief(failure) for failure in evidence.failures[1:]]),
         "\n".join(f"**{escape(text)}**  " for text in summary.selection_sentences(evidence)),
-        _table(variants_table(evidence)),
+        _table(_narrow(variants_table(evidence))),
         _bullets([summary.brief(summary.reason_sentence(v)) for v in summary.left_out(evidence)]),
         _conditions(evidence),
+        escape(cost),
         " \u00b7 ".join(_link(text, address) for text, address in (links or {}).items()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -49,6 +55,11 @@ def variants_table(evidence: Evidence) -> list[dict[str, str]]:
         for variant in evidence.variants
         for benchmark in (variant.benchmarks or (None,))
     ]
+
+
+def _narrow(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The columns that a verdict rests on; whoever wants the others has the whole table."""
+    return [{name: cell for name, cell in row.items() if name not in _WIDE} for row in rows]
 
 
 def _row(

@@ -2,6 +2,7 @@
 
 from slipway.reporting import formatting as fmt
 from slipway.reporting.markdown import escape
+from slipway.reporting.summary import cost_sentence
 from slipway.reports import MatrixReport, NightlyReport, RegressionReport, ToolchainReport
 
 
@@ -55,6 +56,8 @@ def nightly_markdown(report: NightlyReport) -> str:
     if report.advisories:
         lines.append("### Tools")
         lines += [f"- {escape(advisory.sentence)}" for advisory in report.advisories]
+    if report.cost is not None:
+        lines.append(f"\n{escape(cost_sentence(report.cost, report.cache))}")
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,8 @@ from slipway.reporting import cells
 from slipway.reporting import formatting as fmt
 from slipway.reports import (
     BenchmarkReport,
+    CacheReport,
+    CostReport,
     Evidence,
     VariantReport,
 )
@@ -71,6 +73,16 @@ def _why_failed(evidence: Evidence) -> str:
     if required:
         return " ".join(brief(reason_sentence(variant)) for variant in required)
     return "The release failed, and no reason was recorded."
+
+
+def cost_sentence(cost: CostReport, cache: CacheReport) -> str:
+    """What a run has cost, and what the cache has spared."""
+    stages = cache.hits + cache.misses
+    return (
+        f"It took {fmt.significant(cost.cpu_s)} CPU seconds in {fmt.significant(cost.wall_s)} s, "
+        f"moved {fmt.size(cost.read_bytes)} out of the store and {fmt.size(cost.written_bytes)} "
+        f"into it, and found {cache.hits} of {fmt.count(stages, 'stage')} in the cache."
+    )
 
 
 def left_out(evidence: Evidence) -> tuple[VariantReport, ...]:

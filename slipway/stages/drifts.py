@@ -9,6 +9,7 @@ from slipway.reporting import formatting as fmt
 from slipway.reports import (
     Advisory,
     BenchmarkSuite,
+    CacheReport,
     Drift,
     Evidence,
     MetricReport,
@@ -60,7 +61,15 @@ def not_compared(subject: Subject, error: BaseException) -> RegressionReport:
 def gather(models: Sequence[RegressionReport], advisories: Sequence[Advisory]) -> NightlyReport:
     """All models' reports in one."""
     passed = all(model.passed for model in models)
-    return NightlyReport(passed=passed, models=tuple(models), advisories=tuple(advisories))
+    return NightlyReport(
+        passed=passed,
+        models=tuple(models),
+        advisories=tuple(advisories),
+        cache=CacheReport(
+            hits=sum(model.cache.hits for model in models),
+            misses=sum(model.cache.misses for model in models),
+        ),
+    )
 
 
 def _report(

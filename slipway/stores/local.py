@@ -31,6 +31,7 @@ from slipway.stores.copying import (
     sync_folder,
     write_synced,
 )
+from slipway.stores.traffic import count
 
 STALE_TEMPORARY_S: Final = 86_400.0
 """A temporary file this old belongs to a writer that was killed; a day is longer than any write."""
@@ -68,6 +69,7 @@ class LocalStore:
                 # Hashed again while written: the file may change between two readings.
                 digest, size = copy_hashed(reading, temporary)
                 self._publish(temporary, digest)
+            count(written_bytes=size)
         return self._ref(digest, size, media_type)
 
     def put_bytes(self, data: bytes, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
@@ -77,6 +79,7 @@ class LocalStore:
             with self._writing(f"{len(data)} bytes") as temporary:
                 write_synced(temporary, data)
                 self._publish(temporary, digest)
+            count(written_bytes=len(data))
         return self._ref(digest, len(data), media_type)
 
     def fetch_file(self, digest: str, target: Path) -> None:
@@ -87,10 +90,11 @@ class LocalStore:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with self._path(digest).open("rb") as opened:
-                found, _ = copy_hashed(opened, temporary, sync=False)
+                found, size = copy_hashed(opened, temporary, sync=False)
                 if found != digest:
                     raise self._damaged(digest, found, os.fstat(opened.fileno()).st_ino)
             temporary.replace(target)
+            count(read_bytes=size)
         except OSError as error:
             raise self._explain(error, digest, f"fetching {digest} to {target}") from error
         finally:
@@ -107,6 +111,7 @@ class LocalStore:
             raise self._explain(error, digest, f"reading {digest} in {self.root}") from error
         if (found := digest_bytes(data)) != digest:
             raise self._damaged(digest, found, inode)
+        count(read_bytes=len(data))
         return data
 
     def contains(self, digest: str) -> bool:

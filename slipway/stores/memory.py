@@ -18,6 +18,7 @@ from slipway.errors import (
 )
 from slipway.protocols import StoredObject
 from slipway.stores.copying import reading, record_path
+from slipway.stores.traffic import count
 
 _LOCK = threading.Lock()
 _Kept = tuple[dict[str, bytes], dict[str, float], dict[str, bytes]]
@@ -46,7 +47,9 @@ class MemoryStore:
         """Keep the bytes."""
         digest = digest_bytes(data)
         with _LOCK:
-            self._bytes.setdefault(digest, bytes(data))
+            if digest not in self._bytes:
+                self._bytes[digest] = bytes(data)
+                count(written_bytes=len(data))
             self._times[digest] = time.time()
         return ArtifactRef(
             uri=f"{self.uri}/{digest}",
@@ -80,6 +83,7 @@ class MemoryStore:
         if digest_bytes(data) != digest:
             self.delete(digest)
             raise IntegrityError(f"{self.uri} held other bytes under {digest}; they are dropped")
+        count(read_bytes=len(data))
         return data
 
     def contains(self, digest: str) -> bool:

@@ -30,6 +30,7 @@ from slipway.stores.s3_client import code_of, open_client, translated
 from slipway.stores.s3_folders import folders, lay_out, remove
 from slipway.stores.s3_records import create_once
 from slipway.stores.s3_uploads import PART_BYTES, abort_unfinished, upload_bytes, upload_file
+from slipway.stores.traffic import count
 
 DOWNLOADS: Final = 8
 """Ranges of one object that are fetched at once."""
@@ -69,6 +70,7 @@ class S3Store:
         if not self._holds(digest, size):
             with self._asking(f"storing {path.name} in {self.uri}"):
                 upload_file(self._client, path, digest, self._place(digest), self._options)
+            count(written_bytes=size)
         return self._ref(digest, size, media_type)
 
     def put_bytes(self, data: bytes, *, media_type: str = OCTETS_MEDIA_TYPE) -> ArtifactRef:
@@ -77,6 +79,7 @@ class S3Store:
         if not self._holds(digest, len(data)):
             with self._asking(f"storing {len(data)} bytes in {self.uri}"):
                 upload_bytes(self._client, data, self._place(digest), self._options)
+            count(written_bytes=len(data))
         return self._ref(digest, len(data), media_type)
 
     def fetch_file(self, digest: str, target: Path) -> None:
@@ -97,6 +100,7 @@ class S3Store:
             if (found := digest_file(temporary)) != digest:
                 raise self._damaged(digest, found)
             temporary.replace(target)
+            count(read_bytes=target.stat().st_size)
         except OSError as error:
             raise os_failure(
                 error, f"fetching {digest} to {target}", transient=StoreUnavailable
@@ -111,6 +115,7 @@ class S3Store:
             data: bytes = self._client.get_object(**self._place(digest))["Body"].read()
         if (found := digest_bytes(data)) != digest:
             raise self._damaged(digest, found)
+        count(read_bytes=len(data))
         return data
 
     def contains(self, digest: str) -> bool:

@@ -22,6 +22,7 @@ from slipway.artifacts import (
 )
 from slipway.errors import EnvironmentMissing, IntegrityError, RequestError, SourceNotFound
 from slipway.protocols import Store
+from slipway.stores.traffic import traffic
 from slipway.stores.trees import contains_all, fetch, put_tree
 
 ABSENT = digest_bytes(b"never stored")
@@ -93,6 +94,20 @@ class StoreContract:
         from_file = store.put_file(tmp_path / "file", media_type=ONNX_MEDIA_TYPE)
         assert from_file == store.put_bytes(b"weights", media_type=ONNX_MEDIA_TYPE)
         assert list(store.digests()) == [from_file.digest]
+
+    def test_what_moves_is_counted_and_what_is_there_already_does_not_move(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(b"x" * 300)
+        before = traffic()
+        ref = store.put_file(path, media_type=ONNX_MEDIA_TYPE)
+        store.put_file(path, media_type=ONNX_MEDIA_TYPE)
+        store.put_bytes(b"y" * 70, media_type=ONNX_MEDIA_TYPE)
+        store.fetch_file(ref.digest, tmp_path / "copy")
+        after = traffic()
+        assert after.written_bytes - before.written_bytes == 370
+        assert after.read_bytes - before.read_bytes == 300
 
     def test_what_was_put_is_contained_and_listed(self, store: Store) -> None:
         refs = [store.put_bytes(bytes([i]) * 10, media_type="x") for i in range(5)]

@@ -5,9 +5,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,72 +19,27 @@ from infra.topology.buckets import STORE
 from infra.topology.http import answers, ask
 from infra.topology.programs import running, sweep
 from infra.topology.services import postgres, prefect, redis, s3, worker
-from infra.topology.site import ADMIN, OPTIONAL, PORTS, Site, missing, open_site
+from infra.topology.site import ADMIN, OPTIONAL, PORTS, Site, missing
 from slipway.stores import open_store
 from tests.tiny_release import tiny_spec
+from tests.topology import bring_up, folder_for_one, free_ports, topology
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[2]
 RUN_LIMIT_S = 240.0
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-S3_PORTS = 21
-
-
-def topology(
-    folder: Path, *arguments: str, ports: str = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the command that make runs."""
-    return subprocess.run(
-        [sys.executable, "-m", "infra.topology", "--folder", str(folder), *arguments],
-        cwd=ROOT,
-        env={**os.environ, "SLIPWAY_PORTS": ports, **environment},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-
-
-def free_ports() -> str:
-    """A port for every service, none of them those that the system hands out to clients."""
-    first = next(
-        first
-        for first in range(12_000 + os.getpid() % 200 * 40, 32_000, 40)
-        if all(_is_free(port) for port in range(first, first + 40))
-    )
-    named = {name: first + S3_PORTS + number for number, name in enumerate(PORTS)}
-    return ",".join(f"{name}={port}" for name, port in (named | {"s3-internal": first}).items())
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as opened:
-        try:
-            opened.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder that the users of Postgres and Redis may enter, which pytest's own is not."""
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="slipway-up-") as made:
-        Path(made).chmod(0o755)
-        path = Path(made) / "topology"
+    with folder_for_one() as path:
         yield path
-        if path.exists():
-            topology(path, "down", "--drain", "0")
-            sweep(path)
 
 
 @pytest.fixture(scope="module")
 def site(folder: Path) -> Site:
     """The topology, up."""
-    ran = topology(folder, "up", ports=free_ports())
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert f"{folder}/secrets/prefect" in ran.stdout
-    return open_site(folder)
+    return bring_up(folder)
 
 
 def submit(site: Site, spec: dict[str, Any]) -> str:
@@ -184,18 +136,34 @@ def test_nothing_listens_beyond_this_machine(site: Site) -> None:
             assert not (listens and port in ours) or address == "0100007F", line
 
 
-def test_a_release_goes_through_and_is_found_again_after_down_and_up(
+def test_a_restarted_worker_lets_its_runs_finish_first(
     site: Site, tiny_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = submit(site, quick(tiny_files))
-    assert wait_for(site, run, FINAL)["type"] == "COMPLETED"
-    version = registered(site, monkeypatch)
+    wait_for(site, run, {"RUNNING"})
+    before = running("worker", site.folder)
+    ran = topology(site.folder, "restart", "--drain", str(RUN_LIMIT_S))
+    assert ran.returncode == 0, ran.stderr
+    assert state(site, run)["type"] == "COMPLETED"
+    assert running("worker", site.folder) not in {None, before}
+    assert paused(site) == {"slipway": False, "slipway-cuda": False, "slipway-openvino": False}
+    registered(site, monkeypatch)
     if site.plan.has(s3.NAME):
         for name, value in s3.environment(site).items():
             monkeypatch.setenv(name, value)
         assert next(open_store(f"s3://{STORE}").digests())
 
-    # One more that is under way when everything ends: it is not left Running for ever.
+
+def paused(site: Site) -> dict[str, bool]:
+    """The work pools, and which of them give out no runs."""
+    pools = ask(f"{prefect.api(site)}/work_pools/filter", login=prefect.login(site), body={})
+    return {pool["name"]: pool["is_paused"] for pool in pools}
+
+
+def test_what_down_breaks_off_is_marked_and_the_rest_is_found_again_by_up(
+    site: Site, tiny_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = registered(site, monkeypatch)
     long = {"queries": 20_000_000, "processes": 1, "max_seconds": 600.0}
     broken = submit(site, quick(tiny_files) | {"name": "broken-off", "benchmark": long})
     wait_for(site, broken, {"RUNNING"})
@@ -211,10 +179,10 @@ def test_a_release_goes_through_and_is_found_again_after_down_and_up(
 
     again = topology(site.folder, "up")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert state(site, run)["type"] == "COMPLETED"
     left = state(site, broken)
     assert (left["type"], left["message"]) == ("CRASHED", "the worker was ended by make down")
     assert registered(site, monkeypatch).version == version.version
+    assert set(paused(site).values()) == {False}
 
 
 def test_a_second_up_leaves_what_runs_alone_and_starts_what_does_not(site: Site) -> None:

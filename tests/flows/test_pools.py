@@ -3,7 +3,6 @@
 No worker is started: the test plays it, by what a worker tells the server.
 """
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,7 +41,7 @@ POOL = "nobody-works-here"
 @pytest.fixture
 def deployed(prefect_client: None) -> str:  # noqa: ARG001 - the server that it is deployed to
     """A pool with the benchmark's deployment, as `python -m deployments.worker` makes them."""
-    asyncio.run(deploy(POOL))
+    deploy(POOL)
     return POOL
 
 

@@ -170,10 +170,11 @@ def test_two_people_approve_and_are_recorded(answering: Callable[..., list[str]]
     assert (report.moved, report.approved_by) == (True, ("boris", "clara"))
     (record,) = history("tiny", alias="champion").aliases[0].records
     assert record.approved_by == ("boris", "clara")
-    assert "tiny@champion: nowhere to version 1" in shown[0]
+    assert "## Point champion of tiny at version 1?" in shown[0]
     assert "asked by anna" in shown[0]
     assert "| parity | passed |" in shown[0]
-    assert "boris" in shown[1]
+    assert "| approvals |" not in shown[0], "it is what the form asks for"
+    assert "approved so far by boris" in shown[1]
 
 
 @pytest.mark.usefixtures("first", "home")

@@ -124,6 +124,8 @@ def test_it_leaves_a_table_a_summary_and_a_link_in_the_ui(first: Ran) -> None:
         assert precision in str(kinds["variants-tiny"].data)
         assert precision in summary
     assert "tiny version 1" in str(kinds["registry-tiny"].data)
+    assert "tiny version 1 in MLflow" in summary
+    assert "CPU seconds in" in summary
 
 
 def test_the_version_in_mlflow_names_its_numbers_data_and_plots_and_leads_back_here(

@@ -55,6 +55,21 @@ def test_every_box_says_what_it_is(name: str) -> None:
     assert [n for n, schema in boxes.items() if not schema.get("description")] == []
 
 
+def test_fields_have_names_and_stand_in_the_order_of_the_spec(form: dict[str, Any]) -> None:
+    # By `position`: Postgres forgets the order of keys.
+    for schema in form["definitions"].values():
+        places = [field["position"] for field in schema.get("properties", {}).values()]
+        assert places == list(range(len(places)))
+    assert [place for place, field in fields(form) if not field.get("title")] == []
+    names = {field["position"]: field["title"] for field in _spec(form).values()}
+    assert [names[place] for place in range(4)] == ["Name", "Source", "Inputs", "Outputs"]
+    assert all("Spec" not in schema["title"] for schema in form["definitions"].values())
+
+
+def _spec(form: dict[str, Any]) -> dict[str, Any]:
+    return form["definitions"]["ReleaseSpec"]["properties"]  # type: ignore[no-any-return]
+
+
 def test_the_form_asks_for_the_spec_and_nothing_else(form: dict[str, Any]) -> None:
     assert list(form["properties"]) == form["required"] == ["spec"]
     assert form["definitions"]["ReleaseSpec"]["required"] == ["name", "source"]

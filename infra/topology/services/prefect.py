@@ -61,6 +61,7 @@ def _environment(site: Site) -> dict[str, str]:
         "PREFECT_SERVER_API_AUTH_STRING": login(site),
         # The server is a client of itself: its automations start runs.
         "PREFECT_API_AUTH_STRING": login(site),
+        "PREFECT_SERVER_METRICS_ENABLED": "true",  # /api/metrics, behind the password
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         **(_on_postgres(site) if site.plan.has(postgres.NAME) else {}),
         **(_on_redis(site) if site.plan.has(redis.NAME) else {}),

@@ -17,21 +17,23 @@ _PAUSED = "paused-by-down.json"
 
 
 def up(site: Site) -> None:
-    """Start the worker, and let the pool go on that `down` has paused."""
+    """Start the worker, and let the pools go on that `down` has paused."""
     command = (*prefect.prefect("worker", "start"), "--pool", POOL, "--name", "this-machine")
     environment = prefect.plain_environment() | client_environment(site)
     start(Program(NAME, command, environment), site.folder, ROOT)
     marker = site.folder / "run" / _PAUSED
     if marker.exists():
-        _set_paused(site, paused=False)
+        for pool in json.loads(marker.read_text(encoding="utf-8")):
+            _set_paused(site, pool, paused=False)
         marker.unlink()
     wait_until(lambda: _polls(site), NAME, site.folder)
 
 
 def down(site: Site, *, drain_s: float) -> bool:
-    """Take no more runs, wait for those that run, then end; gives whether it ran.
+    """Let no worker of any pool take more runs, wait for those that run, then end this one.
 
-    A run that is not done in time is marked Crashed: Prefect would leave it Running for ever.
+    A run that is not done in time is marked Crashed, on whatever machine it is: Prefect would leave
+    it Running for ever. Gives whether there was a worker.
     """
     if running(NAME, site.folder) is None:
         return False
@@ -65,26 +67,26 @@ def client_environment(site: Site) -> dict[str, str]:
 
 
 def _drain(site: Site, limit_s: float) -> None:
-    pool = ask(f"{prefect.api(site)}/work_pools/{POOL}", login=prefect.login(site))
-    if not pool["is_paused"]:
-        _set_paused(site, paused=True)
-        (site.folder / "run" / _PAUSED).write_text(json.dumps([POOL]), encoding="utf-8")
+    pools = ask(f"{prefect.api(site)}/work_pools/filter", login=prefect.login(site), body={})
+    going = [pool["name"] for pool in pools if not pool["is_paused"]]
+    marker = site.folder / "run" / _PAUSED
+    ours = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else []
+    marker.write_text(json.dumps([*ours, *going]), encoding="utf-8")
+    for pool in going:
+        _set_paused(site, pool, paused=True)
     deadline = time.monotonic() + limit_s
     while _unfinished(site) and time.monotonic() < deadline:
         time.sleep(1)
 
 
 def _unfinished(site: Site) -> list[str]:
-    wanted = {
-        "flow_runs": {"state": {"type": {"any_": _UNFINISHED}}},
-        "work_pools": {"name": {"any_": [POOL]}},
-    }
+    wanted = {"flow_runs": {"state": {"type": {"any_": _UNFINISHED}}}}
     found = ask(f"{prefect.api(site)}/flow_runs/filter", login=prefect.login(site), body=wanted)
     return [str(run["id"]) for run in found]
 
 
-def _set_paused(site: Site, *, paused: bool) -> None:
-    address = f"{prefect.api(site)}/work_pools/{POOL}"
+def _set_paused(site: Site, pool: str, *, paused: bool) -> None:
+    address = f"{prefect.api(site)}/work_pools/{pool}"
     ask(address, login=prefect.login(site), body={"is_paused": paused}, method="PATCH")
 
 

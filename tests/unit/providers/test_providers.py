@@ -10,7 +10,7 @@ from slipway.errors import EnvironmentMissing, RequestError, SpecError
 from slipway.providers import PROVIDERS, check_options
 from slipway.providers.provider import Asked, Options
 from slipway.providers.runtime import device_fingerprint, runtime_version
-from slipway.providers.sessions import RECORD_ASSIGNMENT, Session
+from slipway.providers.sessions import RECORD_ASSIGNMENT, Session, _chain_options
 from slipway.specs import OptionValue, ProviderName
 from tests import tiny_models
 
@@ -148,6 +148,14 @@ def test_tensorrt_may_use_low_precision_for_variants_of_it_alone(
     assert (settled["trt_fp16_enable"], settled["trt_int8_enable"]) == (fp16, int8)
     assert settled["trt_engine_cache_enable"] == "1"
     assert settled["trt_engine_cache_path"] == "/cache"
+
+
+def test_what_tensorrt_leaves_runs_on_the_same_gpu_and_in_float32() -> None:
+    there = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    own, behind, cpu = _chain_options(PROVIDERS["tensorrt"], there, {"device_id": "1"})
+    assert own == {"device_id": "1"}
+    assert (behind["device_id"], behind["use_tf32"]) == ("1", "0")
+    assert cpu == {}
 
 
 def test_fp32_is_not_computed_in_less() -> None:

@@ -36,8 +36,9 @@ def test_the_verdict_the_selection_and_the_table_are_there(passed_cnn: Evidence)
 def test_the_table_is_a_table_of_plain_cells(failed_cnn: Evidence) -> None:
     rows = cells(summary_markdown(failed_cnn))
     table = variants_table(failed_cnn)
-    assert rows[0] == list(table[0])
-    assert rows[1:] == [list(row.values()) for row in table]
+    left = [name for name in table[0] if name not in {"p95", "p99", "latency / fp32"}]
+    assert rows[0] == left
+    assert rows[1:] == [[row[name] for name in left] for row in table]
 
 
 def test_there_is_a_row_for_every_measurement(passed_cnn: Evidence) -> None:
