@@ -13,7 +13,7 @@ from tasks.promotion import move_alias, weigh_version
 
 @flow(
     name="promote",
-    flow_run_name="promote {request.name} {request.version} to {request.alias}",
+    flow_run_name="promote {request.name} {request.version} to {request.place}",
     persist_result=False,
     result_serializer="json",
 )

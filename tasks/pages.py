@@ -39,15 +39,20 @@ REGRESSED = "slipway.model.regressed"
 
 
 def run_link() -> dict[str, str]:
-    """The address of the flow run that asks, by its text; nothing where nobody could open it.
+    """The address of the flow run that asks, by its text; nothing where nobody could open it."""
+    page = run_address()
+    return {"Prefect run": page} if page else {}
+
+
+def run_address() -> str | None:
+    """The address of the flow run that asks; None where nobody could open it.
 
     Without a configured API the server lasts as long as the run, and its pages no longer.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or PREFECT_API_URL.value() is None:
-        return {}
-    page = url_for("flow-run", obj_id=context.flow_run.id)
-    return {"Prefect run": page} if page else {}
+        return None
+    return url_for("flow-run", obj_id=context.flow_run.id)
 
 
 def publish_pages(evidence: Evidence, registered: RegisteredVersion | None, cost: str) -> None:

@@ -4,7 +4,7 @@ from slipway.promotion.records import Approval, PromotionRecord, PromotionReport
 from slipway.specs import PromotionRequest, RollbackRequest
 from slipway.stages import promoting
 from slipway.stages.promoting import Weighed
-from tasks.pages import run_link
+from tasks.pages import run_address
 from tasks.policy import stage
 
 
@@ -20,7 +20,7 @@ def move_alias(weighed: Weighed) -> PromotionReport:
 
     A retry finds the copy and writes the same record.
     """
-    return promoting.move(weighed, links=run_link())
+    return promoting.move(weighed, run=run_address())
 
 
 @stage(name="plan rollback", run_name="plan rollback of {request.name} {request.alias}")
@@ -32,4 +32,4 @@ def plan_rollback(request: RollbackRequest) -> PromotionRecord:
 @stage(name="roll back", run_name="roll back {record.name} {record.alias}")
 def roll_back(record: PromotionRecord) -> PromotionReport:
     """The log's next record, then the alias; a retry writes the same record."""
-    return promoting.roll_back(record, links=run_link())
+    return promoting.roll_back(record, run=run_address())

@@ -106,7 +106,7 @@ def _judge_reads(given: dict[str, Any]) -> dict[str, object]:
     """What decides whether a model is within the budget."""
     spec: ReleaseSpec = given["spec"]
     return {
-        "refs": [given["golden"], given["evaluation"] if spec.metric else None],
+        "refs": [given["golden"], given["evaluation"]],
         "baseline": given["baseline"],
         "parity": spec.parity,
         "budget": spec.budget,

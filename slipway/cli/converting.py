@@ -13,6 +13,7 @@ from slipway.errors import RequestError
 if TYPE_CHECKING:
     from slipway.specs import PrecisionsSpec
     from slipway.stages.bare import ConvertedFile
+    from slipway.stages.ladder import Goal
 
 MetricName = Literal["accuracy", "f1", "auc", "rmse", "mae", "r2", "cosine", "top5"]
 
@@ -104,8 +105,7 @@ def quantize(
     """
     with answering(as_json=as_json), progressing("quantizing") as progress:
         from slipway.cli.quantize_view import print_quantized
-        from slipway.specs import PRECISIONS, QUANTIZED, BudgetSpec, ParitySpec
-        from slipway.stages.ladder import Goal
+        from slipway.specs import PRECISIONS, QUANTIZED
         from slipway.stages.quantizing import quantize_within_budget
 
         report = quantize_within_budget(
@@ -116,11 +116,9 @@ def quantize(
                 precision or Made, _static(method, samples, target), changes or ()
             ),
             wanted=[it for it in PRECISIONS if it in precision] if precision else QUANTIZED,
-            goal=Goal(
-                parity=ParitySpec(
-                    int8_relative_error=relative_error, label_agreement=label_agreement
-                ),
-                budget=BudgetSpec(metric_drop=metric_drop),
+            goal=_goal(
+                parity={"int8_relative_error": relative_error, "label_agreement": label_agreement},
+                budget={"metric_drop": metric_drop},
                 metric=metric,
                 evaluation=evaluation,
                 labels=labels,
@@ -253,6 +251,28 @@ def _precisions(
     except ValidationError as error:
         lines = explain(error, PrecisionsSpec)
         raise RequestError("\n".join(f"--set {line}" for line in lines)) from error
+
+
+def _goal(**given: object) -> "Goal":
+    """What a variant may cost.
+
+    Raises:
+        RequestError: naming the option whose number is none that a budget can have.
+    """
+    from pydantic import ValidationError
+
+    from slipway.specs.mistakes import explain
+    from slipway.stages.ladder import Goal
+
+    try:
+        return Goal.model_validate(given)
+    except ValidationError as error:
+        lines = (line.partition(": ") for line in explain(error, Goal))
+        told = [
+            f"--{place.rpartition('.')[2].removeprefix('int8_').replace('_', '-')}: {what}"
+            for place, _, what in lines
+        ]
+        raise RequestError("\n".join(told)) from error
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -7,7 +7,8 @@ prepares one for a quantizer; `calibration` finds activation ranges from data, w
 INT8 `policy` chooses types and operators, `marking` the tensors, `scales` their integers and `qdq`
 writes the graph; `budgeting` holds it to the budget as `judging` says, with `searching`,
 `switchable` and `mixed` to find the nodes that stay in float; `saturation` tells what processors it
-suits.
+suits. Of `int4_weights`, `int4_packing` packs the numbers and `int4_nodes` writes the nodes.
+`sharding` counts a share of a calibration.
 """
 
 import importlib

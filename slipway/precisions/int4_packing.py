@@ -58,6 +58,12 @@ def pack_rows(values: Array, *, block_size: int, symmetric: bool) -> Packed:
     )
 
 
+def unpair(packed: Array) -> Array:
+    """The numbers of bytes that hold two, in their order."""
+    both = np.stack([packed & 0xF, packed >> 4], axis=-1)
+    return both.reshape(*packed.shape[:-1], -1)
+
+
 def _zero_points(low: Array, scales: Array) -> Array:
     used = scales != 0
     exact = np.divide(-low, scales, out=np.zeros_like(scales), where=used)

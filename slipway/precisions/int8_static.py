@@ -58,10 +58,7 @@ def convert(request: ConvertRequest, scratch: Path) -> ConvertResult:
     given = map_samples(request.calibration)
     with workplace(scratch) as work:
         samples = choose_samples(model, given, count=options.samples, work=work)
-        result = _convert(model, samples, request, options, work=work, scratch=scratch)
-    # Not earlier: whoever waits may not have seen yet that the calibration is done.
-    (scratch / STATE).unlink(missing_ok=True)
-    return result
+        return _convert(model, samples, request, options, work=work, scratch=scratch)
 
 
 def inapplicable(model: onnx.ModelProto) -> str | None:

@@ -234,7 +234,8 @@ def _anchor(record: PromotionRecord) -> str:
 def _line(record: PromotionRecord, registry: Registry) -> str:
     """A paragraph of a version's description."""
     came = "nowhere" if record.from_version is None else f"version {record.from_version}"
-    moved = f"{record.kind} {record.number}, {came} to version {record.to_version}"
+    verb = "rolled back" if record.kind == "rollback" else "promoted"
+    moved = f"{verb} from {came} to version {record.to_version} (record {record.number})"
     when = f"{record.at:%Y-%m-%d %H:%M} UTC by {escape(record.by)}"
     parts = [f"**{escape(record.alias)}**: {moved}, {when}"]
     if record.copied_from is not None:

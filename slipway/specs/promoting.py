@@ -114,6 +114,13 @@ class PromotionRequest(Value):
     reason: Reason | None = Field(default=None, description="Why it should move; it is recorded.")
     by: Person = Field(description="Who asks: a name or an address that others know.")
 
+    @property
+    def place(self) -> str:
+        """Where to, as a run is named after it."""
+        if self.to is None:
+            return self.alias
+        return f"{self.to.name or self.name}@{self.alias}"
+
 
 class RollbackRequest(Value):
     """An alias that should point where it pointed before."""

@@ -5,8 +5,10 @@ from pathlib import Path
 from pydantic import Field
 
 from slipway.artifacts import Value
+from slipway.errors import RequestError
 from slipway.precisions.calibration import Progress
 from slipway.precisions.relay import Tally, relay
+from slipway.precisions.states import State
 from slipway.protocols import CalibrateRequest, CalibrateResult
 from slipway.specs import Int8StaticSpec
 from slipway.stages.bare import existing, run_child, scratch_folder
@@ -20,6 +22,21 @@ class CountedShare(Value):
     planned: int = Field(description="Of all shares together.")
     resumed: int = Field(description="Counted before, and taken from the state.")
     batches: int = Field(description="Run now.")
+
+
+def check_state(state: Path) -> None:
+    """Refuse a file that is no state, and a place where none can be written, before any work.
+
+    Raises:
+        DataError: when there is something else.
+        RequestError: when its folder cannot be made.
+    """
+    try:
+        state.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"{state}: {error.strerror}; choose another folder") from error
+    if state.exists():
+        State.load(state)
 
 
 def calibrate_share(
@@ -37,6 +54,7 @@ def calibrate_share(
         SourceNotFound, UnreadableModel, DataError: for the files, the state among them.
         PrecisionFailed: when int8-static does not apply to the model.
     """
+    check_state(state)
     tally = Tally(progress)
     with scratch_folder() as scratch:
         counted = run_child(

@@ -1,7 +1,5 @@
 """A registered version copied to another environment: the same bytes, and where they come from."""
 
-from collections.abc import Mapping
-
 from slipway.artifacts import BUNDLE_MEDIA_TYPE, ArtifactRef, digest_bytes
 from slipway.packaging.layout import EVIDENCE_NAME, MATERIALS_NAME, SPEC_NAME
 from slipway.packaging.stored import StoredBundle
@@ -23,7 +21,6 @@ def copy_version(
     source: Environment,
     target: Environment,
     origin: CopiedFrom,
-    links: Mapping[str, str],
 ) -> RegisteredVersion:
     """Make the version in the target, or find the one that is there; no alias is moved.
 
@@ -36,7 +33,6 @@ def copy_version(
         source: Where it is.
         target: Where to.
         origin: Where the copy says that it comes from.
-        links: Addresses by their text, named in the description of a version that is made here.
 
     Raises:
         SourceNotFound: when the source's store has no such bundle.
@@ -67,7 +63,7 @@ def copy_version(
         spec.model_copy(update={"register_as": RegisterSpec(name=target.name, alias=None)}),
         bundle,
         evidence,
-        links=links,
+        links={},
     )
     copied = f"models:/{origin.name}/{origin.version}"
     changes: dict[str, object] = {

@@ -165,7 +165,7 @@ class Ladder:
             parity=self._goal.parity,
             budget=self._goal.budget,
             metric=self._goal.metric,
-            evaluation=self._evaluation if self._goal.metric else None,
+            evaluation=self._evaluation,
             labels=self._goal.labels,
             baseline=baseline,
         )

@@ -2,7 +2,6 @@
 
 import secrets
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import Field
@@ -126,14 +125,14 @@ def weigh(request: PromotionRequest, *, approvals: tuple[Approval, ...] = ()) ->
     return Weighed(request=request, policy=policy, report=report, record=move, already=already)
 
 
-def move(weighed: Weighed, *, links: Mapping[str, str] | None = None) -> PromotionReport:
+def move(weighed: Weighed, *, run: str | None = None) -> PromotionReport:
     """Move the alias if the weighing lets it; may be repeated with the same weighing.
 
     Where it is to move in another environment, the version is copied there first.
 
     Args:
         weighed: What was weighed.
-        links: Addresses by their text: the run that moves it.
+        run: Address of the Prefect run that moves it.
 
     Raises:
         AliasMoved: when somebody else moved it since it was weighed.
@@ -152,10 +151,9 @@ def move(weighed: Weighed, *, links: Mapping[str, str] | None = None) -> Promoti
                 source=source,
                 target=target,
                 origin=record.copied_from,
-                links=links or {},
             ).version
         assert version is not None  # noqa: S101 - for the type checker: what is no copy is there
-        record = record.recorded(version, run=_first(links))
+        record = record.recorded(version, run=run)
         commit(target.store, target.registry, record)
     moved = weighed.settled and not weighed.already
     return _report(target, record, passed=weighed.settled, moved=moved)
@@ -190,20 +188,18 @@ def plan_rollback(request: RollbackRequest) -> PromotionRecord:
     ).recorded(version.version)
 
 
-def roll_back(
-    record: PromotionRecord, *, links: Mapping[str, str] | None = None
-) -> PromotionReport:
+def roll_back(record: PromotionRecord, *, run: str | None = None) -> PromotionReport:
     """Move the alias back as planned; may be repeated with the same plan.
 
     Args:
         record: What was planned.
-        links: Addresses by their text: the run that moves it.
+        run: Address of the Prefect run that moves it.
 
     Raises:
         AliasMoved: when somebody else moved it since.
     """
     place = here(record.name)
-    record = record.recorded(record.to_version, run=_first(links))
+    record = record.recorded(record.to_version, run=run)
     commit(place.store, place.registry, record)
     return _report(place, record, passed=True, moved=True)
 
@@ -218,10 +214,6 @@ def _known(place: Environment, state: AliasState, version: int) -> tuple[Case | 
     if found is None:
         return None, f"version {version}, where the alias points, is none that a release made"
     return read_if_known(place.store, place.registry, found)
-
-
-def _first(links: Mapping[str, str] | None) -> str | None:
-    return next(iter((links or {}).values()), None)
 
 
 def _move(

@@ -64,7 +64,7 @@ def validate_request(
         budget=spec.budget,
         metric=spec.metric,
         metric_output=spec.metric_output,
-        evaluation=work.fetch_if(evaluation if spec.metric else None, "evaluation"),
+        evaluation=work.fetch_if(evaluation, "evaluation"),
         labels=spec.data.labels,
         baseline=baseline,
     )

@@ -17,6 +17,7 @@ from slipway.protocols import AnyPrecisionSpec
 from slipway.reports import CalibrationTally, Frontier, QuantizeReport
 from slipway.specs import QUANTIZED, Precision, PrecisionsSpec
 from slipway.stages.bare import existing, scratch_folder
+from slipway.stages.calibrating import check_state
 from slipway.stages.delivery import deliver_model
 from slipway.stages.ladder import LADDER, Goal, Ladder, size_of
 
@@ -67,6 +68,8 @@ def quantize_within_budget(
         )
     if calibration is None and goal.evaluation is None:
         raise RequestError("there is nothing to judge by; give --evaluation or --calibration")
+    if state is not None:
+        check_state(state)
     with scratch_folder() as scratch:
         ladder = Ladder(model, goal, calibration=calibration, scratch=scratch)
         ladder.keep, ladder.tally.progress = state, progress

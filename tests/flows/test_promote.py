@@ -97,6 +97,9 @@ def test_a_release_goes_to_production_with_where_it_comes_from(home: Path) -> No
     (record,) = history("prod.tiny").aliases[0].records
     assert str(record.run).endswith(str(ran.flow_run_id))
     assert f"[Prefect run]({record.run})" in registry.about("prod.tiny", 1).description
+    with get_client(sync_client=True) as client:
+        name = client.read_flow_run(ran.flow_run_id).name
+    assert name == "promote tiny 1 to prod.tiny@champion"
     (page,) = ran.artifacts()
     assert "copied from version 1 of tiny in sqlite" in str(page.data)
 

@@ -125,6 +125,10 @@ def test_what_does_not_apply_is_told_with_the_reason(folder: Path) -> None:
         (("--set", "int8-static.percentle=9"), "did you mean 'percentile'?"),
         (("--set", "int8-static.percentile=9"), "int8-static.percentile: "),
         (("--set", "percentile"), "write PRECISION.KEY=VALUE"),
+        (("--relative-error", "0"), "--relative-error: Input should be greater than 0"),
+        (("--metric-drop", "inf"), "--metric-drop: Input should be a finite number"),
+        (("--state", "model.onnx"), "model.onnx is not an npz archive"),
+        (("--state", "model.onnx/state.npz"), "choose another folder"),
         (("--precision", "fp16", "--set", "int4-weights.block_size=16"), "what is tried is fp16"),
     ],
 )
@@ -134,6 +138,16 @@ def test_a_wrong_option_of_a_precision_is_named(
     result = quantize(deep(), folder, *options)
     assert result.exit_code == 2
     assert message in json.loads(result.stdout)["error"]["message"]
+
+
+def test_calibration_data_scaled_in_another_way_than_the_evaluations_is_refused(
+    folder: Path,
+) -> None:
+    save_npz(folder / "evaluation.npz", {"x": rows(50, seed=4) * 255})
+    only = ("--precision", "int8-static", "--evaluation", "evaluation.npz")
+    result = quantize(deep(), folder, *only)
+    assert result.exit_code == 2
+    assert "prepare both in the same way" in json.loads(result.stdout)["error"]["message"]
 
 
 def test_shards_counted_apart_give_the_bytes_of_one_run(folder: Path) -> None:

@@ -11,8 +11,7 @@ from hypothesis.extra import numpy as arrays
 from onnx import parser
 
 from slipway.precisions import convert
-from slipway.precisions.int4_packing import pack_rows
-from slipway.precisions.int4_weights import unpair
+from slipway.precisions.int4_packing import pack_rows, unpair
 from slipway.protocols import ConvertRequest, ConvertResult
 from slipway.providers.sessions import Session
 from slipway.samples.arrays import Array

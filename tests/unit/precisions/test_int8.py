@@ -150,8 +150,9 @@ def test_a_fixed_batch_is_calibrated_in_whole_batches(tmp_path: Path) -> None:
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 4
     assert to_int8(model, tmp_path, {"x": rows(10, 16)}).status == "passed"
+    (tmp_path / "few").mkdir()
     with pytest.raises(DataError, match="batches of 4 and there are 3"):
-        to_int8(model, tmp_path, {"x": rows(3, 16)})
+        to_int8(model, tmp_path / "few", {"x": rows(3, 16)})
 
 
 # Garbage that would be silent

@@ -101,7 +101,7 @@ def test_the_move_is_told_on_both_versions(store: MemoryStore, registry: MemoryR
         assert about.tags["promotion.champion"].startswith("#2 sha256:")
         assert "version 1 to version 2" in about.description
         assert about.description.startswith("A table model.")
-        assert about.description.count("promote 2") == 1
+        assert about.description.count("(record 2)") == 1
 
 
 def test_of_two_who_saw_the_same_champion_one_is_refused(

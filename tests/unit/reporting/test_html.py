@@ -9,7 +9,7 @@ import pytest
 
 import slipway.reporting
 from slipway.reporting.html import placed_findings, render_report
-from slipway.reports import Diagnosis, Evidence, Finding, Provenance
+from slipway.reports import BenchmarkSuite, Diagnosis, Evidence, Finding, Provenance
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "base", "col", "source"}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}{% raw %}&amp;"
@@ -135,6 +135,18 @@ def test_the_verdict_comes_first(passed_cnn: Evidence, provenance: Provenance) -
     ]
     places = [text.index(words) for words in order]
     assert places == sorted(places)
+
+
+def test_a_provider_that_was_missing_is_told_beside_the_verdict(
+    passed_cnn: Evidence, provenance: Provenance
+) -> None:
+    missing = BenchmarkSuite(
+        provider="cuda", status="missing environment", reason="it needs an NVIDIA GPU"
+    )
+    told = passed_cnn.model_copy(update={"suites": (*passed_cnn.suites, missing)})
+    text = Document(render_report(told, provenance=provenance)).text
+    said = text.index("cuda: missing environment: it needs an NVIDIA GPU.")
+    assert text.index("Passed") < said < text.index("Selected for cpu")
 
 
 def test_a_failed_release_says_so_and_why(failed_cnn: Evidence, provenance: Provenance) -> None:
