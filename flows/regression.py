@@ -1,5 +1,7 @@
 """The regression recipe: every promoted model is made again with today's tools, and compared."""
 
+from typing import Final
+
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -21,6 +23,9 @@ from tasks.nightly import (
     write_trends,
 )
 from tasks.pages import announce_regression, publish_nightly
+
+EVERYTHING: Final = RegressionSpec()
+"""What a schedule asks for, which has no parameters: a default, since the run's name reads it."""
 
 
 @flow(
@@ -58,14 +63,13 @@ def regress(
     persist_result=False,
     result_serializer="json",
 )
-def regression(request: RegressionSpec | None = None) -> NightlyReport | State[NightlyReport]:
+def regression(request: RegressionSpec = EVERYTHING) -> NightlyReport | State[NightlyReport]:
     """Make every promoted model again with today's tools; one that regressed fails, not the others.
 
     Args:
         request: Which models, and from where on a difference is a regression.
     """
     meter = Meter()
-    request = request or RegressionSpec()
     advisories = todays_advisories(request)
     models = [
         settle_model(subject, regress(subject, request, advisories, return_state=True))

@@ -136,6 +136,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             capture_output=True,
             timeout=LIMIT_S,
         )
+        nightly = made.ask("/deployments/name/regression/nightly")["id"]
+        made.ask(f"/deployments/{nightly}/pause_deployment", {})  # at two o'clock it would run, too
         yield made
     finally:
         kill(psutil.Process(made.process.pid))

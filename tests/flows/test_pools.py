@@ -21,6 +21,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.states import Completed, Crashed, Failed, Running
 
+from deployments import automations
 from deployments.worker import deploy
 from slipway.protocols import BenchmarkJob
 from slipway.reports import BenchmarkSuite
@@ -43,6 +44,16 @@ def deployed(prefect_client: None) -> str:  # noqa: ARG001 - the server that it 
     """A pool with the benchmark's deployment, as `python -m deployments.worker` makes them."""
     deploy(POOL)
     return POOL
+
+
+def test_its_runs_beat_and_are_tagged_as_all_of_ours_are(deployed: str) -> None:
+    with get_client(sync_client=True) as client:
+        made = client.read_deployment_by_name(f"benchmark/{deployed}")
+        assert client.read_work_pool(deployed).type == "process"
+    seconds = int(automations.HEARTBEAT.total_seconds())
+    assert made.job_variables["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == str(seconds)
+    assert automations.TAG in made.tags
+    assert made.enforce_parameter_schema
 
 
 def job_for(pool: str, tmp_path: Path, **options: Any) -> BenchmarkJob:

@@ -63,6 +63,16 @@ def kinds(report: RegressionReport) -> set[tuple[str, bool]]:
     return {(drift.kind, drift.regressed) for drift in report.drifts}
 
 
+def test_a_scheduled_run_which_has_no_parameters_looks_at_every_champion(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "empty"))
+    ran = Ran(regression(return_state=True))
+    assert ran.state.is_completed(), ran.state.message
+    assert isinstance(ran.found, NightlyReport)
+    assert ran.found.models == ()
+
+
 @pytest.mark.usefixtures("promoted")
 def test_unchanged_work_is_served_by_the_cache_and_nothing_drifts() -> None:
     ran, report = regress()
