@@ -56,6 +56,10 @@ def spec_identity(spec: ReleaseSpec) -> dict[str, Any]:
     for section, field in PATH_FIELDS:
         if raw[section][field]:
             raw[section][field] = file_name(raw[section][field])
+    data = raw["data"]
+    if data["calibration"] and data["calibration"] == data["evaluation"]:
+        # Two files of one name stay two: a spec that names one file for both is refused.
+        data |= {role: f"{role}/{data[role]}" for role in ("calibration", "evaluation")}
     if raw["source"]["factory"]:
         file, _, name = raw["source"]["factory"].rpartition(":")
         raw["source"]["factory"] = f"{Path(file).name}:{name}"
