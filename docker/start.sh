@@ -34,7 +34,7 @@ case "${1:-} ${2:-}" in
   MLFLOW_AUTH_CONFIG_PATH=/tmp/mlflow-auth.ini
   export MLFLOW_BACKEND_STORE_URI MLFLOW_AUTH_ADMIN_PASSWORD MLFLOW_FLASK_SERVER_SECRET_KEY MLFLOW_AUTH_CONFIG_PATH
   (umask 077
-   printf '[mlflow]\ndefault_permission = READ\nadmin_username = admin\ndatabase_uri = %s\n%s\n' \
+   printf '[mlflow]\ndefault_permission = READ\nadmin_username = admin\nauth_cache_ttl_seconds = 60\ndatabase_uri = %s\n%s\n' \
      "$(with_password "$AUTH_DATABASE" postgres-mlflow)" \
      'authorization_function = mlflow.server.auth:authenticate_request_basic_auth' >"$MLFLOW_AUTH_CONFIG_PATH") ;;
 "prefect worker") slipway doctor ;;  # a worker starts only where slipway's own examination passes

@@ -12,6 +12,7 @@ from infra.topology.services import postgres, s3
 from infra.topology.site import ADMIN, HOST, Site
 
 NAME = "mlflow"
+AUTH_CACHE_S = 60
 
 
 def up(site: Site) -> None:
@@ -78,7 +79,9 @@ def _auth_file(site: Site) -> Path:
         "default_permission = READ\n"
         f"database_uri = {_database(site, 'mlflow_auth')}\n"
         f"admin_username = {ADMIN}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        # Else each of a registration's forty requests hashes the password, 0.1 CPU seconds.
+        f"auth_cache_ttl_seconds = {AUTH_CACHE_S}\n",
         encoding="utf-8",
     )
     return path
