@@ -61,7 +61,7 @@ image-worker-%:
 
 test: $(READY)  ## Everything that CI runs: make check, then all tests
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -n 2 --dist loadscope --durations=15
+	$(BIN)/python -m pytest -n 3 --dist loadscope --durations=15
 
 pictures: $(READY)  ## The README's screenshots, taken anew by the browser test
 	SLIPWAY_PICTURES=$(CURDIR)/examples/pictures $(BIN)/python -m pytest tests/e2e/test_browser.py

@@ -162,7 +162,7 @@ def test_a_promotion_waits_without_a_process_and_goes_on_with_the_answer(api: Ap
     assert form["required"] == ["by"]
     assert all(field["description"] for field in form["properties"].values())
     text = api.get(f"/flow_runs/{run_id}/input/{keys['description']}")
-    assert "prod.tiny@champion: nowhere to a copy" in text
+    assert "Point champion of prod.tiny at a copy?" in text
     assert "asked by anna" in text
 
     registry = open_registry(f"sqlite:///{api.home}/mlflow.db")
